@@ -58,6 +58,8 @@ Result<void> open(const std::string& path, int verbosity) {
   return {};
 }
 
+int descriptor() { return sink().fd; }
+
 bool enabled(Level level) { return level == Level::kError || static_cast<int>(level) <= sink().verbosity; }
 
 void write(Level level, const char* file, int line, std::string_view message) {

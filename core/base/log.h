@@ -18,6 +18,9 @@ enum class Level { kSilent = 0, kError = 1, kWarning = 2, kInfo = 3, kDebug = 4 
 // Call before threads are started. Errors: those of open(2).
 Result<void> open(const std::string& path, int verbosity);
 
+// Where messages go: for who must keep this descriptor open in another process. It stays the log's.
+int descriptor();
+
 bool enabled(Level level);
 void write(Level level, const char* file, int line, std::string_view message);
 
