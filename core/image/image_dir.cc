@@ -1,0 +1,159 @@
+#include "core/image/image_dir.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstring>
+
+namespace faultline::image {
+
+namespace {
+
+// No message of the format comes near it; protects against absurd sizes in files that are themselves huge.
+constexpr uint64_t kEntryLimit = 64 << 20;
+// Of a payload that is read in one piece; larger ones are for skip().
+constexpr uint64_t kPayloadLimit = 1 << 30;
+constexpr size_t kFlushAt = 256 << 10;
+
+void append_word(std::string& to, uint32_t word) { to.append(reinterpret_cast<const char*>(&word), sizeof word); }
+
+}  // namespace
+
+Result<ImageDir> ImageDir::open(const std::string& path) {
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd) return sys_error("the images directory {} cannot be opened", path);
+  return adopt(std::move(fd), path);
+}
+
+Result<UniqueFd> ImageDir::open_file(const std::string& file, int flags, int mode) const {
+  UniqueFd fd(::openat(fd_.get(), file.c_str(), flags | O_CLOEXEC, mode));
+  if (!fd) return sys_error("{}/{}", name_, file);
+  return fd;
+}
+
+bool ImageDir::exists(const std::string& file) const { return ::faccessat(fd_.get(), file.c_str(), F_OK, 0) == 0; }
+
+Result<void> ImageDir::remove(const std::string& file) const {
+  if (::unlinkat(fd_.get(), file.c_str(), 0) < 0 && errno != ENOENT) return sys_error("{}/{} cannot be removed", name_, file);
+  return {};
+}
+
+Result<Writer> Writer::create(const ImageDir& dir, std::string file, const Kind& kind) {
+  TRY(dir.remove(file));
+  return Writer(dir, std::move(file), kind);
+}
+
+Result<void> Writer::put_bytes(std::string_view bytes) {
+  if (!fd_) {
+    fd_ = TRY(dir_->open_file(file_, O_WRONLY | O_CREAT | O_TRUNC));
+    // The inventory has its own magic only, in both versions of the format.
+    if (kind_->service) append_word(buffer_, kServiceMagic);
+    else if (kind_->magic != kInventory.magic) append_word(buffer_, kCommonMagic);
+    append_word(buffer_, kind_->magic);
+  }
+  append_word(buffer_, static_cast<uint32_t>(bytes.size()));
+  buffer_ += bytes;
+  return buffer_.size() >= kFlushAt ? flush() : Result<void>();
+}
+
+Result<void> Writer::payload(std::span<const std::byte> bytes) {
+  buffer_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  return buffer_.size() >= kFlushAt ? flush() : Result<void>();
+}
+
+Result<void> Writer::flush() {
+  if (!buffer_.empty()) TRY(write_all(fd_.get(), buffer_.data(), buffer_.size(), file_.c_str()));
+  buffer_.clear();
+  return {};
+}
+
+Result<int> Writer::flush_and_fd() {
+  FL_CHECK(fd_);
+  TRY(flush());
+  return fd_.get();
+}
+
+Result<void> Writer::close() {
+  TRY(flush());
+  fd_.reset();
+  return {};
+}
+
+Failure Reader::bad(uint64_t at, std::string_view why) const { return error(EBADMSG, "{}: at offset {}: {}", name_, at, why); }
+
+Result<uint32_t> Reader::word() {
+  if (size_ - offset_ < sizeof(uint32_t)) return bad(offset_, "the file ends inside a number");
+  uint32_t value;
+  TRY(pread_all(fd_, &value, sizeof value, static_cast<off_t>(offset_), name_.c_str()));
+  offset_ += sizeof value;
+  return value;
+}
+
+Result<Reader> Reader::open(const ImageDir& dir, std::string file, const Kind& kind, bool v1) {
+  Reader reader;
+  reader.name_ = dir.name() + "/" + file;
+  reader.kind_ = &kind;
+  // Not blocking, should it be a FIFO; it is refused in read_head.
+  auto fd = dir.open_file(file, O_RDONLY | O_NONBLOCK);
+  if (!fd && fd.error().code == ENOENT) return reader;
+  reader.owned_ = TRY(std::move(fd));
+  reader.fd_ = reader.owned_.get();
+  TRY(reader.read_head(v1));
+  return reader;
+}
+
+Result<void> Reader::read_head(bool v1) {
+  struct stat st;
+  if (::fstat(fd_, &st) < 0) return sys_error("{}", name_);
+  if (!S_ISREG(st.st_mode)) return error(EBADMSG, "{}: not a regular file", name_);
+  size_ = static_cast<uint64_t>(st.st_size);
+  if (!v1 && kind_->magic != kInventory.magic) {
+    const uint32_t head = TRY(word());
+    if (head != (kind_->service ? kServiceMagic : kCommonMagic)) return bad(0, fmt::format("the magic number {:#x} is not that of an image", head));
+  }
+  const uint64_t at = offset_;
+  const uint32_t magic = TRY(word());
+  if (magic != kind_->magic) return bad(at, fmt::format("the magic number {:#x} is not that of {} ({:#x})", magic, kind_->magic_name, kind_->magic));
+  return {};
+}
+
+Result<Reader> Reader::open_any(int fd, std::string name) {
+  Reader reader;
+  reader.name_ = std::move(name);
+  reader.fd_ = fd;
+  struct stat st;
+  if (::fstat(fd, &st) < 0) return sys_error("{}", reader.name_);
+  if (!S_ISREG(st.st_mode)) return error(EBADMSG, "{}: not a regular file", reader.name_);
+  reader.size_ = static_cast<uint64_t>(st.st_size);
+  uint32_t magic = TRY(reader.word());
+  const bool service = magic == kServiceMagic;
+  if (service || magic == kCommonMagic) magic = TRY(reader.word());
+  reader.kind_ = kind_of(magic, service);
+  if (!reader.kind_) return reader.bad(0, fmt::format("the magic number {:#x} is that of no image (raw images, like pages, have none)", magic));
+  return reader;
+}
+
+Result<std::optional<std::string>> Reader::next_bytes() {
+  if (fd_ < 0 || at_end()) return std::optional<std::string>();
+  const uint64_t at = offset_;
+  const uint32_t size = TRY(word());
+  if (size > size_ - offset_) return bad(at, fmt::format("an entry of {} bytes is announced, but {} bytes are left", size, size_ - offset_));
+  if (size > kEntryLimit) return bad(at, fmt::format("an entry of {} bytes is announced; no entry has more than {}", size, kEntryLimit));
+  return std::optional<std::string>(TRY(payload(size)));
+}
+
+Result<std::string> Reader::payload(uint64_t size) {
+  const uint64_t at = TRY(skip(size));
+  if (size > kPayloadLimit) return bad(at, fmt::format("{} bytes of data are announced; at most {} are read at once", size, kPayloadLimit));
+  std::string bytes(size, '\0');
+  TRY(pread_all(fd_, bytes.data(), size, static_cast<off_t>(at), name_.c_str()));
+  return bytes;
+}
+
+Result<uint64_t> Reader::skip(uint64_t size) {
+  if (size > size_ - offset_) return bad(offset_, fmt::format("{} bytes of data are announced, but {} are left", size, size_ - offset_));
+  return std::exchange(offset_, offset_ + size);
+}
+
+}  // namespace faultline::image
