@@ -19,6 +19,7 @@ enum class OpKind : uint32_t {
 
 enum OpFlags : uint32_t {
   kMayFail = 1 << 0,      // the program goes on although the result is an error
+  kWhole = 1 << 1,        // a result other than args[2] (the length of a transfer) is EIO
   kArgIsResult0 = 1 << 8, // bit 8 + i: args[i] is the number of an earlier operation, whose result is meant
 };
 

@@ -40,6 +40,10 @@ Program::Step Program::try_syscall(std::string_view what, long nr, std::initiali
   return add(OpKind::kSyscall, what, kMayFail, nr, args);
 }
 
+Program::Step Program::transfer(std::string_view what, long nr, std::initializer_list<Arg> args) {
+  return add(OpKind::kSyscall, what, kWhole, nr, args);
+}
+
 Program::Step Program::store(std::string_view what, Arg where, Arg value) {
   return add(OpKind::kStoreResult, what, 0, 0, {where, value});
 }
@@ -76,6 +80,10 @@ void Program::point(Data where, size_t at, Data target, size_t plus) {
   points_.push_back({static_cast<uint32_t>(where.offset + at), static_cast<uint32_t>(target.offset + plus)});
 }
 
+Program::Step Program::point_store(Data where, size_t at, Step step) {
+  return store("keep a result", Data{static_cast<uint32_t>(where.offset + at)}, step);
+}
+
 size_t Program::size() const { return (sizeof(ProgramHeader) + ops_.size() * sizeof(Op) + data_.size() + 15) & ~size_t{15}; }
 
 void Program::load(Vaddr base, std::span<std::byte> to) const {
@@ -97,7 +105,11 @@ void Program::load(Vaddr base, std::span<std::byte> to) const {
   }
 }
 
-Result<void> Program::take_results(std::span<const std::byte> from) {
+void Program::let_all_fail() {
+  for (Op& op : ops_) op.flags |= kMayFail;
+}
+
+Result<void> Program::take_results(std::span<const std::byte> from, size_t enough) {
   FL_CHECK(from.size() >= size());
   ProgramHeader header;
   std::memcpy(&header, from.data(), sizeof header);
@@ -111,7 +123,7 @@ Result<void> Program::take_results(std::span<const std::byte> from) {
     const auto code = static_cast<int>(-ops_[header.done].result);
     return error(code, "{}: {}", what_[header.done], errno_text(code));
   }
-  if (header.state != State::kDone) return error(EINTR, "the agent was stopped after {} of {} operations", header.done, ops_.size());
+  if (header.state != State::kDone && header.done < enough) return error(EINTR, "the agent was stopped after {} of {} operations", header.done, ops_.size());
   return {};
 }
 

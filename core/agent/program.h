@@ -44,6 +44,8 @@ class Program {
   Step syscall(std::string_view what, long nr, std::initializer_list<Arg> args);
   // The same, but the program goes on if the call fails.
   Step try_syscall(std::string_view what, long nr, std::initializer_list<Arg> args);
+  // The same for a transfer, whose third argument is a length: anything less fails with EIO.
+  Step transfer(std::string_view what, long nr, std::initializer_list<Arg> args);
   Step store(std::string_view what, Arg where, Arg value);
   Step barrier(std::string_view what, Vaddr barrier, unsigned stage);
   Step clone_thread(std::string_view what, Arg clone_args, Arg thread_program);
@@ -58,15 +60,20 @@ class Program {
   // Puts an address inside `data` to be fixed on load: the 8 bytes at `where` + `at` become the address of `target` + `plus`.
   void point(Data where, size_t at, Data target, size_t plus = 0);
 
+  // The result of an earlier operation is written to the 8 bytes at `where` + `at`, as an operation of its own.
+  Step point_store(Data where, size_t at, Step step);
+
   bool empty() const { return ops_.empty(); }
   size_t ops() const { return ops_.size(); }
   // Bytes that the loaded program takes, a multiple of 16.
   size_t size() const;
   // Writes the program as it must stand at address `base` in the tracee. `to` must have size() bytes.
   void load(Vaddr base, std::span<std::byte> to) const;
-  // Takes the results over from the bytes of a program that has run.
-  // Errors: those of the failed operation, told with what it was for; EINTR if the program did not run to its end.
-  Result<void> take_results(std::span<const std::byte> from);
+  // Takes the results over from the bytes of a program that has run. `enough`: so many operations are all that counts.
+  // Errors: those of the failed operation, told with what it was for; EINTR if the program did not run that far.
+  Result<void> take_results(std::span<const std::byte> from, size_t enough = SIZE_MAX);
+  // From here on no operation that was added so far ends the program by failing.
+  void let_all_fail();
 
   // Valid after take_results. A negative result is -errno (of operations that may fail).
   int64_t result(Step step) const { return ops_[step.index].result; }

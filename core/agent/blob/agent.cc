@@ -40,6 +40,7 @@ extern "C" void faultline_agent_run(ProgramHeader* program, Barrier* barrier) {
     for (int k = 0; k < 6; ++k) args[k] = (op.flags & (kArgIsResult0 << k)) ? static_cast<uint64_t>(ops[op.args[k]].result) : op.args[k];
     if (op.kind == OpKind::kSyscall) {
       op.result = call(op.nr, args);
+      if ((op.flags & kWhole) && op.result >= 0 && static_cast<uint64_t>(op.result) != args[2]) op.result = -5;  // EIO
     } else if (op.kind == OpKind::kStoreResult) {
       *reinterpret_cast<uint64_t*>(args[0]) = args[1];
     } else if (op.kind == OpKind::kBarrier) {
