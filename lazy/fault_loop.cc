@@ -1,0 +1,367 @@
+#include "lazy/fault_loop.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <mutex>
+#include <shared_mutex>
+#include <system_error>
+
+#include "core/base/log.h"
+
+namespace faultline::lazy {
+
+namespace {
+
+constexpr size_t kMaxWorkers = 4;
+// What a fault may have to wait for: one step, of 2 µs for a page, of 20 for 16.
+constexpr FaultServer::Chunk kContended = {.pages = 16, .step = 1};
+constexpr FaultServer::Chunk kQuiet = {.pages = 32, .step = 16};
+// How long the filling worker leaves a fault to the worker of the CPU where it happened: it is being scheduled just then (some 3 µs),
+// and may wait for the lock.
+constexpr auto kLeave = std::chrono::microseconds(30);
+constexpr unsigned kContendedFor = 256;  // chunks after a fault
+
+void notify(int fd) {
+  const uint64_t one = 1;
+  (void)!::write(fd, &one, sizeof one);
+}
+
+void forget_notice(int fd) {
+  uint64_t count;
+  (void)!::read(fd, &count, sizeof count);
+}
+
+std::vector<int> allowed_cpus() {
+  cpu_set_t set;
+  std::vector<int> cpus;
+  if (::sched_getaffinity(0, sizeof set, &set) == 0)
+    for (int cpu = 0; cpu < CPU_SETSIZE && cpus.size() < kMaxWorkers; ++cpu)
+      if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
+  if (cpus.empty()) cpus.push_back(-1);
+  return cpus;
+}
+
+}  // namespace
+
+FaultLoop::FaultLoop(const Memory& memory, SpaceTable& table, LoopOptions options)
+    : memory_(memory),
+      table_(table),
+      options_(std::move(options)),
+      recorder_(options_.record),
+      server_(memory, table, recorder_, [this](Space& space, Vaddr address, const std::string&) { kill(space, address); }),
+      reader_(memory, [this](const std::vector<DiskReader::Waiter>& waiters, int error) { read_done(waiters, error); },
+              [this] {
+                disk_wait_ = false;
+                for (auto& worker : workers_)
+                  if (worker->fills) wake(*worker);
+              }) {}
+
+FaultLoop::~FaultLoop() { stop(); }
+
+Result<void> FaultLoop::start() {
+  done_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!done_) return sys_error("pager: cannot create an eventfd");
+  for (const int cpu : allowed_cpus()) {
+    auto worker = std::make_unique<Worker>();
+    worker->cpu = cpu;
+    worker->epoll = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
+    worker->wake = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!worker->epoll || !worker->wake) return sys_error("pager: cannot create the descriptors of a worker");
+    epoll_event event = {.events = EPOLLIN, .data = {.ptr = nullptr}};
+    if (::epoll_ctl(worker->epoll.get(), EPOLL_CTL_ADD, worker->wake.get(), &event) != 0)
+      return sys_error("pager: cannot watch an eventfd");
+    workers_.push_back(std::move(worker));
+  }
+  workers_.back()->fills = options_.prefetch != Prefetch::kNone;
+  TRY(reader_.start());
+  spaces_changed();
+  try {
+    for (auto& worker : workers_) worker->thread = std::thread([this, w = worker.get()] { work(*w); });
+  } catch (const std::system_error& e) {
+    stop();
+    return error(e.code().value(), "pager: cannot start a worker: {}", e.what());
+  }
+  return {};
+}
+
+void FaultLoop::stop() {
+  stopping_ = true;
+  for (auto& worker : workers_) wake(*worker);
+  for (auto& worker : workers_)
+    if (worker->thread.joinable()) worker->thread.join();
+  reader_.stop();
+}
+
+void FaultLoop::wake(Worker& worker) {
+  if (worker.wake) notify(worker.wake.get());
+}
+
+void FaultLoop::release_fill() {
+  fill_held_ = false;
+  for (auto& worker : workers_) wake(*worker);
+}
+
+void FaultLoop::spaces_changed() {
+  const uint64_t version = table_.version();
+  for (Space* space : table_.spaces()) {
+    // It may be closed by now, and its place taken by another: what is open under the lock is what is watched.
+    std::shared_lock space_lock(space->lock());
+    if (!space->open()) continue;
+    std::lock_guard lock(registered_mutex_);
+    if (registered_.contains(space)) continue;
+    const int fd = space->fd().get();
+    epoll_event event = {.events = EPOLLIN | EPOLLET, .data = {.ptr = space}};
+    for (auto& worker : workers_)
+      if (::epoll_ctl(worker->epoll.get(), EPOLL_CTL_ADD, fd, &event) != 0)
+        LOG_ERROR("pager: cannot watch the userfaultfd of process {}: {}", space->pid(), errno_text(errno));
+    registered_[space] = fd;
+  }
+  registered_version_ = version;
+  for (auto& worker : workers_)
+    if (worker->fills) wake(*worker);
+}
+
+// With the space's lock held exclusively, before its descriptor is closed: the number may be used again at once.
+void FaultLoop::forget(Space& space) {
+  std::lock_guard lock(registered_mutex_);
+  const auto it = registered_.find(&space);
+  if (it == registered_.end()) return;
+  for (auto& worker : workers_) (void)::epoll_ctl(worker->epoll.get(), EPOLL_CTL_DEL, it->second, nullptr);
+  registered_.erase(it);
+}
+
+bool FaultLoop::finish_if_complete(Space& space) {
+  std::unique_lock lock(space.lock());
+  if (!space.open()) return true;
+  if (space.next_gap(0, 1)) return false;
+  LOG_INFO("pager: process {}: all pages are in place", space.pid());
+  forget(space);
+  table_.close(space);
+  lock.unlock();
+  signal_done();
+  return true;
+}
+
+void FaultLoop::signal_done() { notify(done_.get()); }
+
+void FaultLoop::work(Worker& worker) {
+  if (worker.cpu >= 0) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(worker.cpu, &set);
+    // Without it everything works, slower.
+    (void)::pthread_setaffinity_np(::pthread_self(), sizeof set, &set);
+  }
+  bool fill_more = worker.fills;
+  while (!stopping_.load(std::memory_order_relaxed)) {
+    const bool busy = fill_more || !worker.tasks.empty() || !worker.left.empty();
+    // While filling, a fault is first left to the worker of the CPU where it happened: if it were served from here, the faulting thread
+    // would have to be woken across CPUs.
+    take_messages(worker, busy ? 0 : -1, fill_more && workers_.size() > 1);
+    serve_tasks(worker);
+    fill_more = worker.fills && !disk_wait_.load() && !fill_held_.load() && fill_step(worker) == FillStep::kProgress;
+  }
+}
+
+void FaultLoop::take_messages(Worker& worker, int timeout_ms, bool leave) {
+  const bool due = !worker.left.empty() && (!leave || std::chrono::steady_clock::now() - worker.left_since >= kLeave);
+  if (due)
+    for (Space* space : std::exchange(worker.left, {})) drain(worker, *space);
+  epoll_event events[16];
+  const int n = ::epoll_wait(worker.epoll.get(), events, 16, timeout_ms);
+  for (int i = 0; i < n; ++i) {
+    auto* const space = static_cast<Space*>(events[i].data.ptr);
+    if (space == nullptr) {
+      forget_notice(worker.wake.get());
+    } else if (leave) {
+      if (worker.left.empty()) worker.left_since = std::chrono::steady_clock::now();
+      if (std::find(worker.left.begin(), worker.left.end(), space) == worker.left.end()) worker.left.push_back(space);
+    } else {
+      drain(worker, *space);
+    }
+  }
+}
+
+void FaultLoop::drain(Worker& worker, Space& space) {
+  worker.faults.clear();
+  // All of them: the epoll tells of new messages only (EPOLLET).
+  while (server_.drain(space, worker.faults) == SpaceState::kJournal) {
+  }
+  for (const Vaddr address : worker.faults) worker.tasks.push_back({&space, address});
+  if (table_.version() != registered_version_.load()) spaces_changed();
+}
+
+void FaultLoop::serve_tasks(Worker& worker) {
+  size_t retries = 0;
+  while (!worker.tasks.empty()) {
+    const Task task = worker.tasks.front();
+    worker.tasks.pop_front();
+    Wanted wanted = {};
+    switch (server_.serve(*task.space, task.address, worker.scratch, wanted)) {
+      case FaultServer::Outcome::kDone: demand_.fetch_add(1, std::memory_order_relaxed); break;
+      case FaultServer::Outcome::kGone: break;
+      case FaultServer::Outcome::kWaiting: {
+        const DiskReader::Waiter waiter = {task.space, task.address};
+        reader_.want(wanted, &waiter);
+        break;
+      }
+      case FaultServer::Outcome::kRetry:
+        worker.tasks.push_back(task);
+        drain(worker, *task.space);
+        // The process that caused the event must get to run before copies are accepted again, perhaps on this CPU.
+        if (++retries > worker.tasks.size()) {
+          ::sched_yield();
+          return;
+        }
+    }
+  }
+}
+
+FaultServer::Chunk FaultLoop::chunk() {
+  const uint64_t demand = demand_.load(std::memory_order_relaxed);
+  if (demand != fill_demand_) {
+    fill_demand_ = demand;
+    contended_ = kContendedFor;
+  }
+  if (contended_ == 0) return kQuiet;
+  --contended_;
+  return kContended;
+}
+
+// Maps what is in the page cache before the fill begins, so that a fault costs no read: at most the first GiB of each file.
+bool FaultLoop::prepare_ahead() {
+  constexpr uint64_t kMostAhead = 1 << 30;
+  while (ahead_file_ < memory_.files.size()) {
+    const uint64_t end = std::min(kMostAhead, memory_.files[ahead_file_].size());
+    if (ahead_offset_ < end && server_.prepare_ahead(ahead_file_, ahead_offset_)) {
+      ahead_offset_ += PagesFile::kWindow;
+      return true;
+    }
+    ++ahead_file_;
+    ahead_offset_ = 0;
+  }
+  return false;
+}
+
+FaultLoop::FillStep FaultLoop::fill_step(Worker& worker) {
+  if (prepare_ahead()) return FillStep::kProgress;
+  if (const uint64_t version = table_.version(); version != fill_version_) {
+    fill_version_ = version;
+    fill_spaces_ = table_.spaces();
+    std::erase_if(fill_states_, [&](const auto& entry) {
+      return std::find(fill_spaces_.begin(), fill_spaces_.end(), entry.first) == fill_spaces_.end();
+    });
+  }
+  for (Space* space : fill_spaces_) {
+    auto [it, fresh] = fill_states_.try_emplace(space);
+    FillState& state = it->second;
+    if (state.serial != space->state().serial) {
+      state = {};  // another address space in the same place
+      state.serial = space->state().serial;
+      fresh = true;
+    }
+    if (fresh && options_.prefetch == Prefetch::kRecorded)
+      for (const auto& [pid, pages] : options_.recorded)
+        if (pid == space->pid()) state.recorded = &pages;
+    if (state.stuck) continue;
+    if (state.recorded != nullptr) return fill_recorded(worker, *space, state);
+    return fill_space(worker, *space, state);
+  }
+  return FillStep::kNothingToDo;
+}
+
+FaultLoop::FillStep FaultLoop::fill_recorded(Worker& worker, Space& space, FillState& state) {
+  for (uint64_t budget = chunk().pages; budget != 0; --budget) {
+    if (state.next_recorded == state.recorded->size()) {
+      state.recorded = nullptr;
+      return FillStep::kProgress;
+    }
+    Wanted wanted = {};
+    switch (server_.serve_named(space, (*state.recorded)[state.next_recorded], worker.scratch, wanted)) {
+      case FaultServer::Outcome::kDone: ++state.next_recorded; break;
+      case FaultServer::Outcome::kGone: state.recorded = nullptr; return FillStep::kProgress;
+      case FaultServer::Outcome::kRetry: drain(worker, space); ::sched_yield(); return FillStep::kProgress;
+      case FaultServer::Outcome::kWaiting:
+        // Not waited for: the disk reads on while the next pages are looked at, and the sequential pass brings it.
+        reader_.want(wanted, nullptr);
+        ++state.next_recorded;
+    }
+  }
+  return FillStep::kProgress;
+}
+
+FaultLoop::FillStep FaultLoop::fill_space(Worker& worker, Space& space, FillState& state) {
+  Wanted wanted = {};
+  switch (server_.fill(space, state.cursor, chunk(), wanted)) {
+    case FaultServer::Fill::kProgress: state.progressed = true; return FillStep::kProgress;
+    case FaultServer::Fill::kRetry:
+      drain(worker, space);
+      ::sched_yield();
+      return FillStep::kProgress;
+    case FaultServer::Fill::kWaiting:
+      disk_wait_ = true;
+      reader_.want(wanted, nullptr);
+      return FillStep::kWaitForDisk;
+    case FaultServer::Fill::kGone:
+      {
+        std::unique_lock lock(space.lock());
+        if (space.open()) {
+          forget(space);
+          table_.close(space);
+        }
+      }
+      signal_done();
+      return FillStep::kProgress;
+    case FaultServer::Fill::kEnd: break;
+  }
+  // Events may have moved missing pages behind the cursor: passes are made until one brings nothing.
+  if (!finish_if_complete(space)) {
+    state.stuck = !std::exchange(state.progressed, false);
+    state.cursor.at = 0;
+  }
+  return FillStep::kProgress;
+}
+
+void FaultLoop::read_done(const std::vector<DiskReader::Waiter>& waiters, int error) {
+  for (const DiskReader::Waiter& waiter : waiters) {
+    if (error != 0)
+      server_.fail(*waiter.space, waiter.address, errno_text(error));
+    else
+      reader_side_.tasks.push_back({waiter.space, waiter.address});
+  }
+  while (!reader_side_.tasks.empty()) serve_tasks(reader_side_);
+}
+
+void FaultLoop::kill(Space& space, Vaddr address) {
+  std::unique_lock lock(space.lock());
+  if (!space.open()) return;
+  // The process first; and, as the kernel does not tell the pid of a forked child, the page itself becomes deadly.
+  const int pidfd = space.state().pidfd;
+  if (pidfd >= 0) (void)::syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0);
+  (void)space.fd().poison(address, kPageSize);
+}
+
+bool FaultLoop::wait(std::chrono::milliseconds timeout) {
+  const timespec time = {.tv_sec = timeout.count() / 1000, .tv_nsec = timeout.count() % 1000 * 1000000};
+  pollfd done = {.fd = done_.get(), .events = POLLIN, .revents = 0};
+  if (::ppoll(&done, 1, &time, nullptr) == 1) forget_notice(done_.get());
+  for (Space* space : table_.spaces()) {
+    if (options_.prefetch == Prefetch::kNone && finish_if_complete(*space)) continue;
+    std::unique_lock lock(space->lock());
+    if (!space->open() || space->fd().alive()) continue;
+    LOG_INFO("pager: process {} is gone", space->pid());
+    forget(*space);
+    table_.close(*space);
+  }
+  return table_.spaces().empty();
+}
+
+}  // namespace faultline::lazy

@@ -1,0 +1,132 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <map>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "lazy/disk_reader.h"
+#include "lazy/fault_server.h"
+
+namespace faultline::lazy {
+
+enum class Prefetch {
+  kNone,        // pages come only when they are touched
+  kSequential,  // all pages come in the background, by address
+  kRecorded,    // first those of a recording, in its order, then as kSequential
+};
+
+struct LoopOptions {
+  Prefetch prefetch = Prefetch::kSequential;
+  std::vector<std::pair<pid_t, std::vector<PageName>>> recorded;  // for kRecorded: per process
+  bool record = false;                                            // note first touches for a later kRecorded
+  std::chrono::seconds record_time = std::chrono::seconds(10);
+};
+
+// The threads of a pager. One worker per CPU (at most 4), bound to it: a fault is served by the worker of the CPU where it happened, which
+// becomes idle just then, while waking another CPU would take longer than everything else together. One of the workers fills.
+class FaultLoop {
+ public:
+  // `memory` and `table` must outlive the loop.
+  FaultLoop(const Memory& memory, SpaceTable& table, LoopOptions options);
+  ~FaultLoop();
+  FaultLoop(const FaultLoop&) = delete;
+
+  // Serves from here on. Errors: those of epoll_create(2), eventfd(2), io_uring_setup(2) and of thread creation.
+  Result<void> start();
+  // Serves address spaces that were added to the table meanwhile.
+  void spaces_changed();
+  // Background filling begins only when this has been called (immediately, unless held back before start).
+  void hold_fill() { fill_held_ = true; }
+  void release_fill();
+
+  // Waits at most `timeout`, or until something has changed. Looks after processes that are gone. True when no address space is open.
+  bool wait(std::chrono::milliseconds timeout);
+  void stop();
+
+  FaultServer& server() { return server_; }
+  // Becomes readable when the last address space is closed; for poll(2).
+  int done_fd() const { return done_.get(); }
+  // The pages that were touched first, by process; also before the loop has ended.
+  std::vector<PageName> touched() const { return recorder_.pages(); }
+  bool recording() const { return !recorder_.stopped(); }
+  void stop_recording() { recorder_.stop(); }
+
+ private:
+  struct Task {
+    Space* space;
+    Vaddr address;
+  };
+  struct Worker {
+    int cpu = -1;  // -1: not bound
+    bool fills = false;
+    UniqueFd epoll;
+    UniqueFd wake;
+    Scratch scratch;
+    std::vector<Vaddr> faults;
+    std::deque<Task> tasks;    // faults not served yet
+    std::vector<Space*> left;  // whose messages are left to another worker, for a moment
+    std::chrono::steady_clock::time_point left_since;
+    std::thread thread;
+  };
+  // Filling of one address space.
+  struct FillState {
+    FillCursor cursor;
+    uint64_t serial = 0;
+    bool progressed = false;
+    bool stuck = false;       // a whole pass brought nothing: what is left cannot be read
+    const std::vector<PageName>* recorded = nullptr;
+    size_t next_recorded = 0;
+  };
+  enum class FillStep { kProgress, kWaitForDisk, kNothingToDo };
+
+  void work(Worker& worker);
+  // `leave`: what comes now is left to others for kLeave.
+  void take_messages(Worker& worker, int timeout_ms, bool leave);
+  bool prepare_ahead();
+  void drain(Worker& worker, Space& space);
+  void serve_tasks(Worker& worker);
+  FillStep fill_step(Worker& worker);
+  FillStep fill_space(Worker& worker, Space& space, FillState& state);
+  FillStep fill_recorded(Worker& worker, Space& space, FillState& state);
+  FaultServer::Chunk chunk();
+  void read_done(const std::vector<DiskReader::Waiter>& waiters, int error);
+  void kill(Space& space, Vaddr address);
+  bool finish_if_complete(Space& space);
+  void forget(Space& space);
+  void wake(Worker& worker);
+  void signal_done();
+
+  const Memory& memory_;
+  SpaceTable& table_;
+  LoopOptions options_;
+  Recorder recorder_;
+  FaultServer server_;
+  DiskReader reader_;
+  UniqueFd done_;
+  std::atomic<bool> stopping_ = false;
+  std::atomic<bool> fill_held_ = false;
+  std::atomic<uint64_t> demand_ = 0;  // faults served
+
+  std::mutex registered_mutex_;
+  std::map<Space*, int> registered_;  // what the epolls watch
+  std::atomic<uint64_t> registered_version_ = 0;
+
+  // Of the filling worker alone.
+  std::vector<Space*> fill_spaces_;
+  std::map<Space*, FillState> fill_states_;
+  uint64_t fill_version_ = 0;
+  uint64_t fill_demand_ = 0;
+  uint32_t ahead_file_ = 0;     // made ready for faults before the fill begins, up to here
+  uint64_t ahead_offset_ = 0;
+  unsigned contended_ = 0;
+  std::atomic<bool> disk_wait_ = false;
+
+  std::vector<std::unique_ptr<Worker>> workers_;
+  Worker reader_side_;  // the disk reader's thread serves with this
+};
+
+}  // namespace faultline::lazy

@@ -1,0 +1,108 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lazy/pages_file.h"
+#include "lazy/space_table.h"
+#include "lazy/working_set.h"
+
+namespace faultline::lazy {
+
+// What a thread needs to copy: its own.
+struct Scratch {
+  static constexpr size_t kPages = 16;
+  alignas(kPageSize) std::array<std::byte, kPages * kPageSize> pages;
+  Vaddr next_expected = 0;   // fault-around: the page after the last run served
+  uint64_t run = 1;          // and how long the next run will be if it is asked for
+};
+
+// A place in the files that is wanted and not in the page cache.
+struct Wanted {
+  uint32_t file;
+  uint64_t offset;
+  uint64_t length;  // bytes
+};
+
+// Where a fill stands in one address space.
+struct FillCursor {
+  Vaddr at = 0;
+  // The window of a pages file that is copied from, forgotten when it is left; nullopt: none yet.
+  std::optional<std::pair<uint32_t, uint64_t>> window;
+  uint64_t asked = UINT64_MAX;   // window that was last asked to be read from disk
+  uint64_t unreadable = UINT64_MAX;  // window with a page that cannot be read: taken page by page
+};
+
+// Serves single faults and single steps of filling. No threads, no policy. Safe from any thread.
+class FaultServer {
+ public:
+  // A process must not go on: kill it. Called with no lock held.
+  using Kill = std::function<void(Space&, Vaddr, const std::string& reason)>;
+
+  FaultServer(const Memory& memory, SpaceTable& table, Recorder& recorder, Kill kill)
+      : memory_(memory), table_(table), recorder_(recorder), kill_(std::move(kill)) {}
+
+  enum class Outcome {
+    kDone,     // the page is in place, or nobody waits for it any more
+    kRetry,    // an event must be read first (drain), or its process has not gone on yet
+    kWaiting,  // `wanted` must be brought into the page cache first
+    kGone,     // the address space no longer exists
+  };
+  Outcome serve(Space& space, Vaddr address, Scratch& scratch, Wanted& wanted);
+
+  // Reads waiting messages and applies events; the addresses of faults are appended.
+  // Gives how many messages there were. A failure is logged and treated as none.
+  size_t drain(Space& space, std::vector<Vaddr>& faults);
+
+  // How much is copied under one hold of the lock, and how much of it by one call of the kernel: whoever has a fault to serve waits
+  // for the end of a call.
+  struct Chunk {
+    uint64_t pages;
+    uint64_t step;
+  };
+  // Copies a chunk of missing pages from the cursor on, without waiting for a disk. Less if a fault waits for the lock.
+  enum class Fill {
+    kProgress,  // go on
+    kRetry,     // an event must be read first
+    kWaiting,   // `wanted` is not in the page cache
+    kEnd,       // nothing is missing from the cursor on
+    kGone,
+  };
+  Fill fill(Space& space, FillCursor& cursor, Chunk chunk, Wanted& wanted);
+
+  // Makes the next window of a pages file ready, so that faults can be served from it without a read. False if it is not in the page cache.
+  bool prepare_ahead(uint32_t file, uint64_t offset);
+
+  // The page of `index` that was at `origin`, wherever it is now. kDone also if it is not mapped or in place.
+  Outcome serve_named(Space& space, PageName page, Scratch& scratch, Wanted& wanted);
+
+  // The page cannot be delivered: whoever waits for it must not go on.
+  void fail(Space& space, Vaddr address, const std::string& reason);
+
+  const Memory& memory() const { return memory_; }
+  // Pages copied so far.
+  uint64_t copied() const { return copied_.load(std::memory_order_relaxed); }
+
+ private:
+  // With the space's lock held in shared mode. An error: the page cannot be read.
+  Result<Outcome> serve_locked(Space& space, Vaddr page, Scratch& scratch, Wanted& wanted);
+  // Where `pages` pages can be copied from; may make them fewer. nullptr: `wanted` must be read first.
+  Result<const std::byte*> source(const Extent& extent, uint64_t& pages, Scratch& scratch, Wanted& wanted) const;
+  Result<Outcome> copy_run(Space& space, const Segment& segment, Vaddr page, Scratch& scratch, Wanted& wanted);
+  Outcome zero(Space& space, Vaddr page);
+  Fill copy_ready(Space& space, const Gap& gap, const Extent& extent, uint64_t pages, FillCursor& cursor);
+  Fill make_ready(const Extent& extent, FillCursor& cursor, Wanted& wanted);
+
+  const Memory& memory_;
+  SpaceTable& table_;
+  Recorder& recorder_;
+  Kill kill_;
+  std::atomic<uint64_t> copied_ = 0;
+};
+
+}  // namespace faultline::lazy

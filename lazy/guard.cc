@@ -1,0 +1,188 @@
+#include "lazy/guard.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <shared_mutex>
+
+#include "core/base/log.h"
+#include "lazy/pager.h"
+
+namespace faultline::lazy {
+
+namespace {
+
+// What guard and pagers tell each other, in the arena.
+struct Shared {
+  std::atomic<int> ready;  // the descriptor that the first pager that serves writes to and closes: both tables are one
+  std::atomic<bool> fed;   // GuardOptions::feed has returned
+};
+
+using Clock = std::chrono::steady_clock;
+constexpr auto kTick = std::chrono::milliseconds(500);
+// A pager that dies this often within a second each is not killed by somebody but broken.
+constexpr int kQuickDeaths = 16;
+
+void write_recordings(const FaultLoop& loop, const GuardOptions& options) {
+  const std::vector<PageName> touched = loop.touched();
+  for (const auto& [pid, index] : options.recorded_processes) {
+    std::vector<Vaddr> origins;
+    for (const PageName& page : touched)
+      if (page.index == index) origins.push_back(page.origin);
+    if (origins.empty()) continue;
+    const auto written = write_working_set(options.working_set_dir, working_set_name(pid), origins);
+    if (!written) LOG_WARNING("pager: the working set of process {} is not recorded: {}", pid, written.error().what);
+  }
+}
+
+// Serves until nothing is left to do.
+Result<void> run_pager(const Memory& memory, SpaceTable& table, const GuardOptions& options, bool successor,
+                       Shared& shared) {
+  (void)::prctl(PR_SET_NAME, "faultline-pager");
+  LoopOptions loop_options = options.loop;
+  // A successor has not seen the beginning, and a recording of the rest would replace a good one.
+  if (successor) loop_options.record = false;
+  FaultLoop loop(memory, table, std::move(loop_options));
+  const bool feed = options.feed && !shared.fed;
+  if (feed && successor) return error(EPIPE, "the pager before this one was killed while it took the processes over");
+  if (successor) TRY(table.take_over());
+  if (feed) loop.hold_fill();
+  TRY(loop.start());
+  // Killed after the write, the successor writes a second byte, which nobody reads.
+  if (const int fd = shared.ready.load(); fd >= 0) {
+    (void)!::write(fd, "", 1);
+    shared.ready = -1;
+    ::close(fd);
+  }
+  if (feed) {
+    TRY(options.feed(loop));
+    shared.fed = true;
+    loop.release_fill();
+  }
+  const UniqueFd guard(static_cast<int>(::syscall(SYS_pidfd_open, ::getppid(), 0)));
+  bool guarded = true;
+  const auto record_end = Clock::now() + options.loop.record_time;
+  bool recording = loop.recording();
+  while (!loop.wait(kTick)) {
+    pollfd p = {.fd = guard.get(), .events = POLLIN, .revents = 0};
+    if (guarded && guard && ::poll(&p, 1, 0) == 1) {
+      guarded = false;
+      LOG_WARNING("pager: its guard is gone; if the pager is killed too, processes whose memory is incomplete read zeros");
+    }
+    if (recording && Clock::now() >= record_end) {
+      loop.stop_recording();
+      write_recordings(loop, options);
+      recording = false;
+    }
+  }
+  loop.stop();
+  if (recording) write_recordings(loop, options);
+  LOG_INFO("pager: done, {} pages were put in", loop.server().copied());
+  return {};
+}
+
+// fork(), but with one descriptor table for both, so that a descriptor that one opens is open in the other.
+pid_t fork_sharing_files() { return static_cast<pid_t>(::syscall(SYS_clone, CLONE_FILES | SIGCHLD, nullptr, nullptr, nullptr, nullptr)); }
+
+// What the pager and the guard do not need must not be kept open by them: a pipe whose reader waits for its end, for example.
+void close_other_fds(SpaceTable& table, std::vector<int> keep) {
+  for (Space* space : table.spaces()) {
+    keep.push_back(space->fd().get());
+    if (space->state().pidfd >= 0) keep.push_back(space->state().pidfd);
+  }
+  const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  for (int fd = 0; fd <= 2; ++fd)
+    if (std::find(keep.begin(), keep.end(), fd) == keep.end()) {
+      ::dup2(null, fd);
+      keep.push_back(fd);
+    }
+  std::sort(keep.begin(), keep.end());
+  unsigned from = 0;
+  for (const int fd : keep) {
+    if (fd < 0 || static_cast<unsigned>(fd) < from) continue;
+    if (static_cast<unsigned>(fd) > from) (void)::close_range(from, static_cast<unsigned>(fd) - 1, 0);
+    from = static_cast<unsigned>(fd) + 1;
+  }
+  (void)::close_range(from, ~0u, 0);
+}
+
+void kill_processes(SpaceTable& table) {
+  (void)table.take_over();
+  for (Space* space : table.spaces()) {
+    LOG_ERROR("guard: process {} is killed: its memory is incomplete and the pager cannot be replaced", space->pid());
+    if (space->state().pidfd >= 0) (void)::syscall(SYS_pidfd_send_signal, space->state().pidfd, SIGKILL, nullptr, 0);
+    // Children that the processes forked have no known pid: what they miss becomes deadly to touch.
+    for (auto gap = space->next_gap(0, UINT64_MAX); gap; gap = space->next_gap(gap->at + gap->pages * kPageSize, UINT64_MAX))
+      (void)space->fd().poison(gap->at, gap->pages * kPageSize);
+  }
+}
+
+[[noreturn]] void run_guard(const Memory& memory, SpaceTable& table, const GuardOptions& options, Shared& shared) {
+  (void)::setsid();
+  (void)::prctl(PR_SET_NAME, "faultline-guard");
+  (void)::signal(SIGPIPE, SIG_IGN);
+  rlimit files;
+  if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {
+    files.rlim_cur = files.rlim_max;
+    (void)::setrlimit(RLIMIT_NOFILE, &files);
+  }
+  std::vector<int> keep = options.keep_fds;
+  keep.push_back(shared.ready);
+  keep.push_back(options.working_set_dir);
+  close_other_fds(table, std::move(keep));
+  int quick_deaths = 0;
+  for (bool successor = false;; successor = true) {
+    const auto begun = Clock::now();
+    const pid_t pid = fork_sharing_files();
+    if (pid == 0) {
+      const auto served = run_pager(memory, table, options, successor, shared);
+      if (!served) LOG_ERROR("pager: {}", served.error().what);
+      ::_exit(served ? 0 : 1);
+    }
+    int status = 0;
+    while (pid > 0 && ::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    if (pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0) ::_exit(0);
+    quick_deaths = Clock::now() - begun < std::chrono::seconds(1) ? quick_deaths + 1 : 0;
+    if (pid < 0 || quick_deaths == kQuickDeaths || WIFEXITED(status)) break;
+    LOG_WARNING("guard: the pager was killed by signal {} and is replaced", WTERMSIG(status));
+  }
+  kill_processes(table);
+  ::_exit(1);
+}
+
+}  // namespace
+
+Result<pid_t> start_guard(const Memory& memory, SpaceTable& table, const GuardOptions& options) {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return sys_error("pager: cannot create a pipe");
+  UniqueFd ready(ends[0]), tell(ends[1]);
+  Shared& shared = *table.arena().at<Shared>(TRY(table.arena().allocate(sizeof(Shared))));
+  const pid_t pid = ::fork();
+  if (pid < 0) return sys_error("pager: cannot fork");
+  if (pid == 0) {
+    ready.reset();
+    shared.ready = tell.release();
+    run_guard(memory, table, options, shared);
+  }
+  tell.reset();
+  char byte;
+  ssize_t n;
+  while ((n = ::read(ready.get(), &byte, 1)) < 0 && errno == EINTR) {
+  }
+  if (n == 1) return pid;
+  int status;
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  return error(EIO, "the pager could not be started; its log says why");
+}
+
+}  // namespace faultline::lazy

@@ -1,0 +1,301 @@
+#include "lazy/pager.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <shared_mutex>
+#include <thread>
+
+#include "core/base/log.h"
+#include "lazy/guard.h"
+
+namespace faultline::lazy {
+
+struct Pager::State {
+  Memory memory;
+  std::map<std::pair<dev_t, ino_t>, uint32_t> known_files;
+  std::unique_ptr<SpaceTable> table;  // after memory: refers to it
+  std::map<pid_t, Space*> spaces;
+  // The private memory of a process, for recordings.
+  struct Named {
+    pid_t image_pid;
+    uint32_t index;
+  };
+  std::map<pid_t, Named> named;
+};
+
+Pager::Pager() : state_(std::make_unique<State>()) {}
+Pager::~Pager() = default;
+Pager::Pager(Pager&&) noexcept = default;
+Pager& Pager::operator=(Pager&&) noexcept = default;
+
+std::string working_set_name(pid_t pid) { return fmt::format("working-set-{}.flws", pid); }
+
+Result<uint32_t> Pager::add_file(UniqueFd fd, std::string name) {
+  FL_CHECK(!state_->table);
+  struct stat st;
+  if (::fstat(fd.get(), &st) != 0) return sys_error("{}: cannot find out what it is", name);
+  const auto [it, fresh] = state_->known_files.try_emplace({st.st_dev, st.st_ino}, static_cast<uint32_t>(state_->memory.files.size()));
+  if (fresh) state_->memory.files.push_back(TRY(PagesFile::open(std::move(fd), std::move(name))));
+  return it->second;
+}
+
+uint32_t Pager::add_index(PageIndex index, bool shared) {
+  FL_CHECK(!state_->table);
+  state_->memory.indexes.push_back({std::move(index), shared});
+  return static_cast<uint32_t>(state_->memory.indexes.size() - 1);
+}
+
+namespace {
+
+// One directory of a chain of incremental dumps.
+struct Link {
+  image::ImageDir dir;
+  image::Pagemap map;
+  uint32_t file;
+};
+
+constexpr size_t kMaxParents = 1024;  // a chain that is longer is a circle
+
+}  // namespace
+
+Result<uint32_t> Pager::add_index(const image::ImageDir& dir, const std::string& file, bool shared) {
+  std::vector<Link> chain;
+  std::vector<PagemapLayer> layers;
+  auto at = TRY(dir.open_file(".", O_RDONLY | O_DIRECTORY));
+  std::string name = dir.name();
+  for (;;) {
+    image::ImageDir here = image::ImageDir::adopt(std::move(at), name);
+    if (!here.exists(file)) break;
+    if (chain.size() == kMaxParents) return error(ELOOP, "{}: more than {} parent checkpoints", dir.name(), kMaxParents);
+    image::Pagemap map = TRY(image::load_pagemap(here, file, false));
+    uint32_t pages_file = 0;
+    if (map.pages_id != 0) {
+      const std::string pages = fmt::format("pages-{}.img", map.pages_id);
+      pages_file = TRY(add_file(TRY(here.open_file(pages, O_RDONLY)), here.name() + "/" + pages));
+    }
+    auto parent = here.open_file("parent", O_RDONLY | O_DIRECTORY);
+    name = here.name() + "/parent";
+    chain.push_back({std::move(here), std::move(map), pages_file});
+    if (!parent) {
+      if (parent.error().code != ENOENT) return Failure(parent.error());
+      break;
+    }
+    at = std::move(*parent);
+  }
+  if (chain.empty()) return error(ENOENT, "{}/{}: this image is missing", dir.name(), file);
+  for (const Link& link : chain) {
+    const uint64_t size = link.map.pages_id == 0 ? 0 : state_->memory.files[link.file].size();
+    layers.push_back({&link.map, link.file, size, link.dir.name() + "/" + file});
+  }
+  return add_index(TRY(PageIndex::build(layers)), shared);
+}
+
+const Memory& Pager::memory() const { return state_->memory; }
+
+Result<SpaceTable*> Pager::table() {
+  if (!state_->table) state_->table = TRY(SpaceTable::create(state_->memory));
+  return state_->table.get();
+}
+
+Result<void> Pager::add(AddressSpace space) {
+  SpaceTable* const table = TRY(this->table());
+  for (const Area& area : space.areas)
+    if (area.index < state_->memory.indexes.size() && !state_->memory.indexes[area.index].shared)
+      state_->named[space.pid] = {space.image_pid, area.index};
+  state_->spaces[space.pid] = TRY(table->add(space.pid, std::move(space.uffd), space.areas));
+  return {};
+}
+
+namespace {
+
+// Serves faults in this process, before anything runs: nobody else serves, and no events come.
+class Installer {
+ public:
+  Installer(const Memory& memory, SpaceTable& table) : memory_(memory), server_(memory, table, recorder_, [this](Space&, Vaddr, const std::string& why) { failure_ = why; }) {}
+
+  template <typename Serve>
+  Result<void> until_done(Space& space, Vaddr page, Serve serve) {
+    for (;;) {
+      Wanted wanted = {};
+      const FaultServer::Outcome outcome = serve(server_, *scratch_, wanted);
+      if (!failure_.empty()) return error(EIO, "process {}: the page at {:#x} cannot be delivered: {}", space.pid(), page, failure_);
+      if (outcome == FaultServer::Outcome::kWaiting) {
+        TRY(memory_.files[wanted.file].prepare(wanted.offset, wanted.length));
+      } else if (outcome == FaultServer::Outcome::kRetry) {
+        std::vector<Vaddr> faults;
+        server_.drain(space, faults);
+      } else if (outcome == FaultServer::Outcome::kGone) {
+        return error(ESRCH, "process {} has ended while its memory was filled", space.pid());
+      } else {
+        return {};
+      }
+    }
+  }
+
+ private:
+  const Memory& memory_;
+  Recorder recorder_{false};
+  std::string failure_;
+  FaultServer server_;
+  std::unique_ptr<Scratch> scratch_ = std::make_unique<Scratch>();
+};
+
+}  // namespace
+
+Result<void> Pager::install(pid_t pid, Vaddr page) {
+  const auto it = state_->spaces.find(pid);
+  if (it == state_->spaces.end()) return {};
+  Space& space = *it->second;
+  page = page_down(page);
+  if (!space.open()) return {};
+  const Segment* const segment = space.find(page);
+  if (segment == nullptr || !space.missing(*segment, page)) return {};
+  Installer installer(state_->memory, *state_->table);
+  return installer.until_done(space, page, [&](FaultServer& server, Scratch& scratch, Wanted& wanted) {
+    return server.serve(space, page, scratch, wanted);
+  });
+}
+
+namespace {
+
+std::optional<std::vector<Vaddr>> recording_of(int dir_fd, pid_t pid) {
+  auto origins = read_working_set(dir_fd, working_set_name(pid));
+  if (origins) return std::move(*origins);
+  if (origins.error().code != ENOENT) LOG_WARNING("pager: the recording of process {} is not used: {}", pid, origins.error().what);
+  return std::nullopt;
+}
+
+}  // namespace
+
+Result<uint64_t> Pager::fill_recorded(int dir_fd, uint64_t limit) {
+  uint64_t pages = 0;
+  for (const auto& [pid, space] : state_->spaces) {
+    const auto named = state_->named.find(pid);
+    if (named == state_->named.end()) continue;
+    const auto origins = recording_of(dir_fd, named->second.image_pid);
+    if (!origins) continue;
+    Installer installer(state_->memory, *state_->table);
+    for (size_t i = 0; i < std::min<uint64_t>(limit, origins->size()); ++i, ++pages)
+      TRY(installer.until_done(*space, (*origins)[i], [&](FaultServer& server, Scratch& scratch, Wanted& wanted) {
+        return server.serve_named(*space, {named->second.index, (*origins)[i]}, scratch, wanted);
+      }));
+  }
+  return pages;
+}
+
+namespace {
+
+// A piece of work for one thread: pages that stand together in a file.
+struct Piece {
+  Space* space;
+  Gap gap;
+  Extent extent;
+};
+
+constexpr uint64_t kPiecePages = 1024;
+
+std::vector<Piece> all_pieces(const Memory& memory, const std::vector<Space*>& spaces) {
+  std::vector<Piece> pieces;
+  for (Space* space : spaces) {
+    Vaddr at = 0;
+    while (auto gap = space->next_gap(at, kPiecePages)) {
+      const auto extent = memory.indexes[gap->segment.index].pages.find(gap->segment.origin_of(gap->at));
+      FL_CHECK(extent);
+      gap->pages = std::min(gap->pages, extent->pages);
+      at = gap->at + gap->pages * kPageSize;
+      pieces.push_back({space, *gap, *extent});
+    }
+  }
+  return pieces;
+}
+
+Result<void> fill_piece(const Memory& memory, const Piece& piece) {
+  const PagesFile& file = memory.files[piece.extent.file];
+  const uint64_t length = piece.gap.pages * kPageSize;
+  TRY(file.prepare(piece.extent.offset, length));
+  for (uint64_t done = 0; done < length;) {
+    const auto p = piece.space->fd().copy(piece.gap.at + done, file.data(piece.extent.offset + done), length - done);
+    // A page that is there already was put in by install(), or comes from another mapping of the same object.
+    const uint64_t bytes = p.bytes == 0 && p.error == EEXIST ? kPageSize : p.bytes;
+    if (bytes == 0)
+      return error(p.error, "process {}: cannot fill {:#x} from {}: {}", piece.space->pid(), piece.gap.at + done, file.name(),
+                   errno_text(p.error));
+    piece.space->mark_present(piece.gap.segment, piece.gap.at + done, bytes / kPageSize);
+    done += bytes;
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<void> Pager::fill_everything(const Progress& progress) {
+  SpaceTable* const table = TRY(this->table());
+  const auto pieces = all_pieces(state_->memory, table->spaces());
+  uint64_t all = 0;
+  for (const Piece& piece : pieces) all += piece.gap.pages;
+  std::atomic<size_t> next = 0;
+  std::atomic<uint64_t> done = 0;
+  std::mutex mutex;
+  Result<void> outcome;
+  const auto work = [&](bool tells) {
+    for (size_t i = next++; i < pieces.size(); i = next++) {
+      auto filled = fill_piece(state_->memory, pieces[i]);
+      if (!filled) {
+        std::lock_guard lock(mutex);
+        if (outcome) outcome = std::move(filled);
+        next = pieces.size();
+        return;
+      }
+      done += pieces[i].gap.pages;
+      if (tells && progress) progress(done, all);
+    }
+  };
+  std::vector<std::thread> helpers;
+  const size_t threads = std::min<size_t>({4, std::max(1u, std::thread::hardware_concurrency()), pieces.size() / 4 + 1});
+  for (size_t i = 1; i < threads; ++i) helpers.emplace_back(work, false);
+  work(true);
+  for (std::thread& helper : helpers) helper.join();
+  TRY(std::move(outcome));
+  if (progress) progress(done, all);
+  for (Space* space : table->spaces()) table->close(*space);
+  state_->spaces.clear();
+  return {};
+}
+
+Result<pid_t> Pager::detach(const DetachOptions& options) {
+  SpaceTable* const table = TRY(this->table());
+  GuardOptions guard;
+  guard.loop.prefetch = options.prefetch;
+  guard.loop.record = options.record && options.working_set_dir >= 0;
+  guard.working_set_dir = guard.loop.record ? options.working_set_dir : -1;
+  guard.keep_fds = options.keep_fds;
+  for (const PagesFile& file : state_->memory.files) guard.keep_fds.push_back(file.fd());
+  for (const auto& [pid, named] : state_->named) {
+    guard.recorded_processes.push_back({named.image_pid, named.index});
+    if (options.prefetch != Prefetch::kRecorded || options.working_set_dir < 0) continue;
+    const auto origins = recording_of(options.working_set_dir, named.image_pid);
+    if (!origins) continue;
+    std::vector<PageName> pages;
+    for (const Vaddr origin : *origins) pages.push_back({named.index, origin});
+    guard.loop.recorded.push_back({pid, std::move(pages)});
+  }
+  // Noted before: the states in the arena are the pager's from its start on, and it may be done before we look again.
+  std::vector<UniqueFd> ours;
+  for (Space* space : table->spaces())
+    for (const int fd : {space->fd().get(), space->state().pidfd}) ours.push_back(UniqueFd(fd));
+  const auto pid = start_guard(state_->memory, *table, guard);
+  if (!pid) {
+    for (UniqueFd& fd : ours) (void)fd.release();  // still the table's
+    return Failure(pid.error());
+  }
+  state_->spaces.clear();
+  state_->table.reset();
+  return *pid;
+}
+
+}  // namespace faultline::lazy

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/image/image_dir.h"
+#include "lazy/fault_loop.h"
+#include "lazy/pages_file.h"
+#include "lazy/space_table.h"
+
+// The pager: fills the memory of restored processes, at once or when they touch it. See lazy/README.md.
+//
+//   Pager pager;
+//   uint32_t task = TRY(pager.add_index(dir, "pagemap-1.img", false));     // before the first add()
+//   TRY(pager.add({.pid = 1, .image_pid = 1, .uffd = ..., .areas = {{start, length, task, start}}}));
+//   TRY(pager.install(1, stack_page));                                      // what must be there before the first instruction
+//   pid_t guard = TRY(pager.detach({...}));                                 // from here on faults are served
+namespace faultline::lazy {
+
+// A restored process. Its lazy areas are registered with `uffd` (mode missing, uffd::kLazyFeatures, O_NONBLOCK) and not running yet.
+struct AddressSpace {
+  pid_t pid;  // as seen by the caller
+  pid_t image_pid;  // as in the images, which names the recording
+  UniqueFd uffd;
+  std::vector<Area> areas;
+};
+
+struct DetachOptions {
+  Prefetch prefetch = Prefetch::kSequential;
+  // Where working sets are read (kRecorded) and written; -1: neither. Stays the caller's.
+  int working_set_dir = -1;
+  bool record = false;
+  std::vector<int> keep_fds;  // of the log, for example. All other descriptors are closed; 0, 1 and 2 become /dev/null if not kept
+};
+
+// Not safe from several threads.
+class Pager {
+ public:
+  Pager();
+  ~Pager();
+  Pager(Pager&&) noexcept;
+  Pager& operator=(Pager&&) noexcept;
+
+  // Reads the pagemap `file` in `dir` with its parents (symbolic link "parent"), opens their pages files, and gives the number of the index.
+  // `shared`: the pagemap of a shared object, whose addresses are offsets. Call before the first add().
+  // Errors: ENOENT, EBADMSG for malformed images, ENOTSUP for pages that are not stored.
+  Result<uint32_t> add_index(const image::ImageDir& dir, const std::string& file, bool shared);
+  // The same from other sources: a pages file gives its number, which the extents of an index name.
+  Result<uint32_t> add_file(UniqueFd fd, std::string name);
+  uint32_t add_index(PageIndex index, bool shared);
+
+  // Errors: EINVAL for areas that overlap or name no index; ESRCH if there is no such process; ENOMEM.
+  Result<void> add(AddressSpace space);
+
+  // Puts the page in now, waiting for the disk if need be. Nothing happens if it is in place or not in a lazy area.
+  Result<void> install(pid_t pid, Vaddr page);
+  // Puts in the first `limit` pages of the recording of each process, for which `working-set-<pid>.flws` exists in `dir_fd`.
+  // Gives the number of pages. A recording that cannot be used is a warning.
+  Result<uint64_t> fill_recorded(int dir_fd, uint64_t limit);
+  // Puts everything in, with several threads, and closes the descriptors. The processes must not be running.
+  // `progress` is told the pages done and in all, from the calling thread.
+  using Progress = std::function<void(uint64_t done, uint64_t all)>;
+  Result<void> fill_everything(const Progress& progress);
+
+  // Starts the guard, which starts the pager, and waits until faults are served. From then on this object has no descriptors left.
+  // The calling process must have no other threads. The caller reaps the guard, or leaves that to init.
+  // Gives the guard's pid. It ends with 0 when everything is in place or all processes are gone.
+  Result<pid_t> detach(const DetachOptions& options);
+
+  // For the lazy-pages daemon: what detach() is made of.
+  const Memory& memory() const;
+  Result<SpaceTable*> table();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// The name of the recording of a process.
+std::string working_set_name(pid_t pid);
+
+}  // namespace faultline::lazy
