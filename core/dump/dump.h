@@ -1,0 +1,32 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+
+#include "core/dump/freeze.h"
+#include "core/image/image_dir.h"
+#include "core/objects/files.h"
+
+namespace faultline::dump {
+
+struct Settings {
+  pid_t pid = 0;                              // root of the tree
+  Afterwards afterwards = Afterwards::kKill;  // after success; after a failure the tree runs on
+  objects::FilePolicy files;
+  std::chrono::milliseconds timeout{10000};   // for stopping the tree
+  bool sync = true;                           // images are on stable storage before the tree is killed
+};
+
+// What the caller may want to do on the way. Any of them may be empty.
+struct Hooks {
+  std::function<void(uint64_t bytes)> total;    // how much memory there is to write, at most
+  std::function<void(uint64_t bytes)> written;  // so much more of it is done; called from two threads
+  std::function<Result<void>()> post_dump;      // images are complete, the tree still stands; a failure lets it run on
+};
+
+// Checkpoints a process tree. The tree is as it was after any failure, and no inventory is left behind then, so that an incomplete
+// checkpoint is never mistaken for a complete one. Must be called by a thread without other children that are traced.
+// Errors: ENOTSUP for what cannot be checkpointed, naming it, before anything was changed in the tree; others say what failed.
+Result<image::DumpStatsEntry> run(const image::ImageDir& dir, const Settings& settings, const Hooks& hooks);
+
+}  // namespace faultline::dump

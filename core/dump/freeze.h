@@ -1,0 +1,43 @@
+#pragma once
+
+#include <chrono>
+#include <vector>
+
+#include "core/agent/remote.h"
+#include "core/base/unique_fd.h"
+#include "core/sys/proc.h"
+
+namespace faultline::dump {
+
+// A process whose threads all stand still.
+struct FrozenTask {
+  pid_t pid = 0;
+  sys::Stat stat{};
+  UniqueFd pidfd;                             // none for a zombie
+  std::vector<agent::StoppedThread> threads;  // the leader first; none for a zombie
+  // For calls that are to be continued: the time that was left of them when the thread was stopped, by index of the thread; else -1.
+  std::vector<int64_t> remaining_ns;
+
+  bool zombie() const { return threads.empty(); }
+  int job_stop() const { return zombie() ? 0 : threads.front().tracee.job_stop(); }
+};
+
+enum class Afterwards { kRun, kStop, kKill };
+
+// A process tree that stands still as long as this object lives. If it is dropped, or we die, all go on.
+class FrozenTree {
+ public:
+  // Stops the tree below `root` and every thread in it. Parents stand before their children.
+  // Errors: ESRCH, EPERM, ETIMEDOUT if new processes keep appearing for longer than `timeout`, ENOTSUP for what cannot be frozen.
+  static Result<FrozenTree> freeze(pid_t root, std::chrono::milliseconds timeout);
+
+  std::vector<FrozenTask>& tasks() { return tasks_; }
+  // Lets go of all processes. kKill ends them, the root first, so that no parent sees a child die.
+  Result<void> release(Afterwards how);
+
+ private:
+  Result<void> add(pid_t pid, std::chrono::steady_clock::time_point deadline);
+  std::vector<FrozenTask> tasks_;
+};
+
+}  // namespace faultline::dump
