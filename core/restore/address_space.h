@@ -1,0 +1,65 @@
+#pragma once
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "core/agent/program.h"
+#include "core/image/checkpoint.h"
+#include "core/restore/region.h"
+#include "core/sys/proc.h"
+
+namespace faultline::restore {
+
+// What all address spaces of a restore are built from.
+struct SpaceContext {
+  Range region;                               // stays mapped until the very end
+  std::vector<sys::Area> own_special;         // vvar and vDSO as they stand in us, and so in every child
+  std::function<int(uint32_t file_id)> fd_of; // descriptors for mappings
+};
+
+// A range that is registered with the process's userfaultfd.
+struct LazyRange {
+  Vaddr start;
+  uint64_t length;
+};
+
+// Builds the final address space of a process by operations of its program.
+class SpaceBuilder {
+ public:
+  // `pages_fd`: the pages image of this task, in the child as here; -1 if nothing is stored.
+  SpaceBuilder(const image::Task& task, const SpaceContext& context, int pages_fd);
+
+  // Refuses what cannot be built: a vDSO of other size, areas of unknown kinds, pages outside of all areas.
+  Result<void> check() const;
+  // Gives up everything that is mapped but the region; then the vDSO, the areas, the pages that cannot or should not come late, and
+  // what prctl(2) knows of an address space. No operation of it, or later, may touch other pages of ranges().
+  void build(agent::Program& program);
+  // Makes a userfaultfd for ranges(), sends it through `socket` with `token` in front, and closes it. Nothing if there are no ranges.
+  void hand_over_faults(agent::Program& program, int socket, uint32_t token) const;
+
+  const std::vector<LazyRange>& ranges() const { return ranges_; }
+
+ private:
+  // A run of stored pages and where they stand in the pages image.
+  struct Stored { Vaddr start, end; uint64_t offset; };
+
+  void give_up_old(agent::Program& program) const;
+  void move_special(agent::Program& program) const;
+  void map_area(const image::VmaEntry& vma, agent::Program& program);
+  void read_pages(Vaddr start, Vaddr end, agent::Program& program) const;
+  void read_first_pages(agent::Program& program) const;
+  void set_layout(agent::Program& program) const;
+  bool stored_in(const image::VmaEntry& vma) const;
+  std::vector<Vaddr> first_pages() const;
+  // The stored runs from the one on that ends behind `at`.
+  std::span<const Stored> stored_from(Vaddr at) const;
+
+  const image::Task& task_;
+  const SpaceContext& context_;
+  int pages_fd_;
+  std::vector<Stored> stored_;  // ascending
+  std::vector<LazyRange> ranges_;
+};
+
+}  // namespace faultline::restore

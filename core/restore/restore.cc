@@ -1,0 +1,389 @@
+#include "core/restore/restore.h"
+
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "core/restore/births.h"
+#include "core/restore/pidns.h"
+#include "core/restore/plan.h"
+#include "core/restore/takeover.h"
+
+namespace faultline::restore {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr size_t kLeaderStack = 4096;
+// Pages of a recording that are put in before the first instruction: so many take about 3 ms.
+constexpr uint64_t kRecordedAtOnce = 2048;
+
+uint64_t microseconds_since(Clock::time_point since) {
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - since).count());
+}
+
+// While it lives, no signal interrupts us, and every process that we make begins with all signals blocked.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    ::sigprocmask(SIG_SETMASK, &all, &before_);
+  }
+  ~SignalsBlocked() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
+// A living process in the making.
+struct Making {
+  const image::Task* task;
+  TaskPrograms programs;
+  Vaddr leader_at = 0;
+  std::vector<Vaddr> threads_at;
+  UniqueFd uffd;
+};
+
+class Coordinator {
+ public:
+  Coordinator(const image::ImageDir& dir, const Settings& settings, const Hooks& hooks, Plan& plan) : dir_(dir), settings_(settings), hooks_(hooks), plan_(plan) {}
+  ~Coordinator() {
+    if (births_ && !succeeded_) {
+      if (namespace_) namespace_->kill();
+      else births_->kill_all();
+      if (takeover_) takeover_->forget();
+    }
+  }
+
+  Result<Restored> run() {
+    const auto begin = Clock::now();
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    TRY(prepare_region());
+    TRY(open_files());
+    TRY(make_all_programs());
+    births_.emplace(plan_.tree(), *region_, program_addresses());
+    TRY(births_->prepare());
+    Restored restored{};
+    if (settings_.new_pidns) {
+      namespace_.emplace();
+      restored.root = TRY(namespace_->begin(*births_));
+    } else {
+      restored.root = TRY(births_->begin(settings_.sibling));
+    }
+    TRY(wait_until_ready());
+    if (namespace_) restored.root = TRY(namespace_->learn_pids(plan_.checkpoint().tasks.front().pid()));
+    restored.stats.forking_time = static_cast<uint32_t>(microseconds_since(begin));
+    TRY(receive_faults());
+    plan_.files().close_all();
+    pages_fds_.clear();
+    TRY(switch_over(restored));
+    restored.stats.restore_time = static_cast<uint32_t>(microseconds_since(begin));
+    return restored;
+  }
+
+ private:
+  pid_t outer(pid_t pid) const { return namespace_ ? namespace_->outer(pid) : pid; }
+
+  Result<void> prepare_region() {
+    std::vector<Range> taken = plan_.used_ranges();
+    for (const sys::Area& area : TRY(sys::read_areas(::getpid()))) {
+      taken.push_back({area.start, area.end});
+      if (area.name == "[vdso]" || area.name.starts_with("[vvar")) special_.push_back(area);
+    }
+    size_t size = 8 << 20;
+    for (const image::Task& task : plan_.checkpoint().tasks)
+      if (task.mm) size += (task.mm->vmas.size() * 4 + task.pagemap.entries.size() + task.fds.size() * 4) * 128 + task.tree.threads.size() * 32768 + (256 << 10);
+    region_ = TRY(Region::make(page_up(size), std::move(taken)));
+    region_->barrier()->opened = kReady + 1;  // threads report there, but need not wait for each other
+    return {};
+  }
+
+  Result<void> open_files() {
+    rlimit limit;
+    if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+      limit.rlim_cur = limit.rlim_max;
+      ::setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    first_fd_ = plan_.first_fd();
+    TRY(plan_.files().open_all(first_fd_));
+    int ends[2];
+    if (::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends) < 0) return sys_error("a socket for the userfaultfds");
+    UniqueFd first(ends[0]), second(ends[1]);
+    faults_in_ = TRY(move_up(std::move(first)));
+    faults_out_ = TRY(move_up(std::move(second)));
+    for (const auto& [shmid, fd] : plan_.files().shared_objects()) TRY(fill_shared(shmid, fd));
+    return plan_.files().seal();
+  }
+
+  Result<UniqueFd> move_up(UniqueFd fd) const {
+    UniqueFd up(::fcntl(fd.get(), F_DUPFD_CLOEXEC, first_fd_));
+    if (!up) return sys_error("descriptors from {} on are needed (is the limit of open files too low?)", first_fd_);
+    return up;
+  }
+
+  Result<void> fill_shared(uint32_t shmid, int to) {
+    const auto found = plan_.checkpoint().shared.find(shmid);
+    if (found == plan_.checkpoint().shared.end() || found->second.entries.empty()) return {};
+    const UniqueFd pages = TRY(dir_.open_file(fmt::format("pages-{}.img", found->second.pages_id), O_RDONLY));
+    struct stat st;
+    if (::fstat(to, &st) < 0) return sys_error("shared memory {}", shmid);
+    off_t from = 0, next = 0;
+    for (const image::PagemapEntry& entry : found->second.entries) {
+      from = std::exchange(next, next + static_cast<off_t>(*entry.nr_pages * kPageSize));
+      if (!(*entry.flags & image::kPagePresent)) return error(ENOTSUP, "shared memory {}: pages are in a parent checkpoint, which cannot be restored yet", shmid);
+      auto at = static_cast<off_t>(entry.vaddr);
+      // The last page is stored whole; the object may end inside it.
+      const uint64_t end = std::min(entry.vaddr + *entry.nr_pages * kPageSize, static_cast<uint64_t>(st.st_size));
+      for (uint64_t left = end > entry.vaddr ? end - entry.vaddr : 0; left > 0;) {
+        const ssize_t n = ::copy_file_range(pages.get(), &from, to, &at, left, 0);
+        if (n < 0 && (errno == EXDEV || errno == EINVAL || errno == EOPNOTSUPP)) {
+          TRY(copy_by_hand(pages.get(), from, to, at, left));
+          from += static_cast<off_t>(left);
+          break;
+        }
+        if (n < 0) return sys_error("shared memory {}: the contents cannot be put back", shmid);
+        if (n == 0) return error(EBADMSG, "shared memory {}: its pages image is too short", shmid);
+        left -= static_cast<uint64_t>(n);
+      }
+    }
+    return {};
+  }
+
+  Result<void> copy_by_hand(int from_fd, off_t from, int to_fd, off_t to, uint64_t size) {
+    std::vector<std::byte> buffer(std::min<uint64_t>(size, 256 << 10));
+    while (size > 0) {
+      const size_t n = std::min<uint64_t>(size, buffer.size());
+      TRY(pread_all(from_fd, buffer.data(), n, from, "the pages image of shared memory"));
+      TRY(pwrite_all(to_fd, buffer.data(), n, to, "shared memory"));
+      from += static_cast<off_t>(n), to += static_cast<off_t>(n), size -= n;
+    }
+    return {};
+  }
+
+  Result<void> make_all_programs() {
+    for (const image::Task& task : plan_.checkpoint().tasks)
+      if (!task.dead()) TRY(make_one(task));
+    return {};
+  }
+
+  Result<void> make_one(const image::Task& task) {
+    Making& making = making_.emplace_back(Making{&task, {}, 0, {}, {}});
+    ProgramContext context;
+    context.space = {region_->range(), special_, [this](uint32_t id) { return plan_.files().fd_of(id); }};
+    context.barrier = region_->address(region_->barrier());
+    context.first_fd = first_fd_;
+    context.fault_socket = faults_out_.get();
+    context.token = static_cast<uint32_t>(making_.size() - 1);
+    if (!task.pagemap.entries.empty()) {
+      pages_fds_.push_back(TRY(move_up(TRY(dir_.open_file(fmt::format("pages-{}.img", task.pagemap.pages_id), O_RDONLY)))));
+      context.pages_fd = pages_fds_.back().get();
+    }
+    context.place_thread = [&](const agent::Program& program) -> Result<std::pair<Vaddr, Vaddr>> {
+      const Vaddr stack = TRY(region_->take(kThreadStack));
+      making.threads_at.push_back(TRY(region_->put(program)));
+      return std::pair(making.threads_at.back(), stack);
+    };
+    making.programs = TRY(make_programs(plan_, plan_.files(), task, context));
+    TRY(region_->take(kLeaderStack));  // enter_agent's stack ends where the program begins
+    making.leader_at = TRY(region_->put(making.programs.leader));
+    return {};
+  }
+
+  std::vector<Vaddr> program_addresses() const {
+    std::vector<Vaddr> addresses;
+    for (const Birth& birth : plan_.tree().births) {
+      const auto found = std::find_if(making_.begin(), making_.end(), [&](const Making& m) { return m.task == birth.task; });
+      addresses.push_back(birth.role == Role::kTask && found != making_.end() ? found->leader_at : 0);
+    }
+    return addresses;
+  }
+
+  Result<void> wait_until_ready() {
+    agent::Barrier* barrier = region_->barrier();
+    const uint32_t wanted = plan_.thread_count();
+    for (;;) {
+      if (__atomic_load_n(&barrier->failed, __ATOMIC_SEQ_CST) > 0) return first_failure();
+      const uint32_t arrived = __atomic_load_n(&barrier->arrived[kReady], __ATOMIC_SEQ_CST);
+      if (arrived == wanted) return {};
+      const timespec patience = {0, 50'000'000};
+      const long woken = ::syscall(SYS_futex, &barrier->arrived[kReady], FUTEX_WAIT, arrived, &patience, nullptr, 0);
+      if (woken < 0 && errno == ETIMEDOUT) TRY(look_for_deaths());
+    }
+  }
+
+  // A process that was killed from outside would be waited for in vain.
+  Result<void> look_for_deaths() {
+    siginfo_t info{};
+    if (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0 && !settings_.new_pidns)
+      for (const Making& making : making_)
+        if (making.task->pid() == info.si_pid)
+          return error(ECHILD, "pid {} died while it was restored ({} {})", info.si_pid, info.si_code == CLD_EXITED ? "exit" : "signal", info.si_status);
+    return {};
+  }
+
+  Result<void> first_failure() {
+    const Trouble* trouble = region_->trouble();
+    if (trouble->set == 2) return error(trouble->code, "pid {}: {}", trouble->pid, trouble->what);
+    for (Making& making : making_) {
+      const auto look = [&](agent::Program& program, Vaddr at, uint32_t tid) -> Result<void> {
+        const auto* header = reinterpret_cast<const agent::ProgramHeader*>(at);
+        if (__atomic_load_n(reinterpret_cast<const uint32_t*>(&header->state), __ATOMIC_SEQ_CST) != static_cast<uint32_t>(agent::State::kFailed)) return {};
+        auto failed = program.take_results(region_->bytes(at, program.size()));
+        if (!failed) return wrap(failed.error(), "thread {} of pid {}", tid, making.task->pid());
+        return {};
+      };
+      TRY(look(making.programs.leader, making.leader_at, making.task->tree.pid));
+      for (size_t i = 0; i < making.threads_at.size(); ++i) TRY(look(making.programs.threads[i], making.threads_at[i], making.task->tree.threads[i + 1]));
+    }
+    return error(EIO, "a process of the tree failed while it was restored");
+  }
+
+  Result<void> receive_faults() {
+    size_t expected = 0;
+    for (const Making& making : making_) expected += !making.programs.ranges.empty();
+    for (; expected > 0; --expected) {
+      uint32_t token = 0;
+      alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+      iovec io = {&token, sizeof token};
+      msghdr message = {};
+      message.msg_iov = &io;
+      message.msg_iovlen = 1;
+      message.msg_control = control;
+      message.msg_controllen = sizeof control;
+      if (::recvmsg(faults_in_.get(), &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) != sizeof token) return sys_error("a userfaultfd is missing");
+      const cmsghdr* header = CMSG_FIRSTHDR(&message);
+      if (!header || token >= making_.size()) return error(EBADMSG, "a message without its userfaultfd");
+      int fd;
+      std::memcpy(&fd, CMSG_DATA(header), sizeof fd);
+      making_[token].uffd.reset(fd);
+    }
+    return {};
+  }
+
+  Result<void> switch_over(Restored& restored) {
+    lazy::Pager pager;
+    std::optional<lazy::DaemonConnection> daemon;
+    if (settings_.lazy && settings_.work_dir >= 0) daemon = TRY(lazy::DaemonConnection::open(settings_.work_dir));
+    if (daemon) TRY(hand_to_daemon(*daemon));
+    else TRY(hand_to_pager(pager));
+    if (!settings_.lazy) TRY(pager.fill_everything(hooks_.progress));
+    std::vector<Parked> parked;
+    for (const Making& making : making_) parked.push_back(park(making));
+    takeover_.emplace(*region_, plan_.checkpoint(), [this](pid_t pid) { return outer(pid); });
+    TRY(takeover_->prepare(parked));
+    if (hooks_.post_restore) TRY(hooks_.post_restore(restored.root));
+    if (daemon) TRY(daemon->finish());
+    else if (settings_.lazy) restored.pager = TRY(start_pager(pager));
+    succeeded_ = true;
+    TRY(takeover_->release(settings_.leave_stopped));
+    if (hooks_.resumed) hooks_.resumed();
+    return {};
+  }
+
+  Parked park(const Making& making) const {
+    Parked parked{making.task, {}};
+    for (size_t i = 0; i < making.programs.calls.size(); ++i) {
+      const auto& call = making.programs.calls[i];
+      const Vaddr at = i == 0 ? making.leader_at : making.threads_at[i - 1];
+      if (call) parked.calls.push_back(Parked::Call{reinterpret_cast<const agent::ProgramHeader*>(at), call->index});
+      else parked.calls.push_back({});
+    }
+    return parked;
+  }
+
+  Result<void> hand_to_daemon(lazy::DaemonConnection& daemon) {
+    for (const image::Task& task : plan_.checkpoint().tasks) {
+      const auto making = std::find_if(making_.begin(), making_.end(), [&](const Making& m) { return m.task == &task; });
+      if (making != making_.end() && making->uffd) TRY(daemon.send(task.pid(), making->uffd.get()));
+      else TRY(daemon.send_zombie(task.pid()));
+    }
+    return {};
+  }
+
+  Result<void> hand_to_pager(lazy::Pager& pager) {
+    std::vector<uint32_t> indexes;
+    for (const Making& making : making_)
+      indexes.push_back(making.uffd ? TRY(pager.add_index(dir_, fmt::format("pagemap-{}.img", making.task->pid()), false)) : 0);
+    for (size_t i = 0; i < making_.size(); ++i) {
+      Making& making = making_[i];
+      if (!making.uffd) continue;
+      lazy::AddressSpace space{.pid = outer(making.task->pid()), .image_pid = making.task->pid(), .uffd = std::move(making.uffd), .areas = {}};
+      for (const LazyRange& range : making.programs.ranges) space.areas.push_back({range.start, range.length, indexes[i], range.start});
+      TRY(pager.add(std::move(space)));
+      any_lazy_ = true;
+    }
+    return {};
+  }
+
+  Result<std::optional<pid_t>> start_pager(lazy::Pager& pager) {
+    if (!any_lazy_) return std::optional<pid_t>();
+    bool recorded = false;
+    for (const Making& making : making_) recorded |= dir_.exists(lazy::working_set_name(making.task->pid()));
+    lazy::DetachOptions options;
+    options.prefetch = settings_.prefetch.value_or(recorded ? lazy::Prefetch::kRecorded : lazy::Prefetch::kSequential);
+    options.working_set_dir = dir_.fd();
+    options.record = settings_.record && !recorded;
+    options.keep_fds = settings_.keep_fds;
+    if (options.prefetch == lazy::Prefetch::kRecorded) TRY(pager.fill_recorded(dir_.fd(), kRecordedAtOnce));
+    return std::optional<pid_t>(TRY(pager.detach(options)));
+  }
+
+  const image::ImageDir& dir_;
+  const Settings& settings_;
+  const Hooks& hooks_;
+  Plan& plan_;
+  std::optional<Region> region_;
+  std::vector<sys::Area> special_;
+  int first_fd_ = 0;
+  UniqueFd faults_in_, faults_out_;
+  std::vector<UniqueFd> pages_fds_;
+  std::vector<Making> making_;
+  std::optional<Births> births_;
+  std::optional<PidNamespace> namespace_;
+  std::optional<Takeover> takeover_;
+  bool any_lazy_ = false;
+  bool succeeded_ = false;
+};
+
+}  // namespace
+
+Result<Restored> run(const image::ImageDir& dir, const Settings& settings, const Hooks& hooks) {
+  std::unique_ptr<Plan> plan = TRY(Plan::make(dir, settings));
+  SignalsBlocked blocked;
+  return Coordinator(dir, settings, hooks, *plan).run();
+}
+
+Result<std::string> describe(const image::ImageDir& dir, const Settings& settings) {
+  std::unique_ptr<Plan> plan = TRY(Plan::make(dir, settings));
+  std::string out = "Processes\n" + plan->tree().describe() + "\nOpen files\n" + plan->files().describe();
+  for (const image::Task& task : plan->checkpoint().tasks) {
+    if (task.dead()) continue;
+    ProgramContext context;
+    context.first_fd = plan->first_fd();
+    context.space.fd_of = [](uint32_t id) { return static_cast<int>(id); };
+    context.place_thread = [](const agent::Program&) { return Result<std::pair<Vaddr, Vaddr>>(std::pair<Vaddr, Vaddr>(0, 0)); };
+    for (const image::VmaEntry& vma : task.mm->vmas)  // as if our vDSO were the image's
+      if (vma.status & (image::kVmaVdso | image::kVmaVvar))
+        context.space.own_special.push_back({vma.start, vma.end, {}, 0, 0, 0, 0, vma.status & image::kVmaVdso ? "[vdso]" : "[vvar]", {}});
+    const TaskPrograms programs = TRY(make_programs(*plan, plan->files(), task, context));
+    out += fmt::format("\nProgram of pid {}\n{}", task.pid(), programs.leader.describe());
+    for (size_t i = 0; i < programs.threads.size(); ++i) out += fmt::format("\nProgram of thread {}\n{}", task.tree.threads[i + 1], programs.threads[i].describe());
+  }
+  return out;
+}
+
+}  // namespace faultline::restore
