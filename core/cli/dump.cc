@@ -1,0 +1,83 @@
+#include "core/dump/dump.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "core/base/progress.h"
+#include "core/cli/action_scripts.h"
+#include "core/cli/commands.h"
+#include "core/cli/stats.h"
+
+namespace faultline::cli {
+
+namespace {
+
+dump::Settings settings_of(const Options& o) {
+  dump::Settings settings;
+  settings.pid = o.tree;
+  if (o.leave_stopped) settings.afterwards = dump::Afterwards::kStop;
+  else if (o.leave_running) settings.afterwards = dump::Afterwards::kRun;
+  settings.files.shell_job = o.shell_job;
+  settings.files.ghost_limit = o.ghost_limit;
+  settings.files.evasive_devices = o.evasive_devices;
+  settings.sync = o.sync;
+  settings.timeout = std::chrono::seconds(o.timeout);
+  return settings;
+}
+
+Result<int> run_dump(Context& context) {
+  const Options& o = context.options;
+  ActionScripts scripts = TRY(ActionScripts::find(o.action_script, context.start_dir, context.images->fd()));
+  scripts.set_init_pid(o.tree);
+  TRY(scripts.run("pre-dump"));
+
+  ProgressBar bar("dump", shows_progress(o));
+  bool script_failed = false;
+  dump::Hooks hooks;
+  hooks.total = [&](uint64_t bytes) { bar.total(bytes); };
+  hooks.written = [&](uint64_t bytes) { bar.advance(bytes); };
+  hooks.post_dump = [&]() -> Result<void> {
+    bar.finish();
+    auto done = scripts.run("post-dump");
+    script_failed = !done;
+    return done;
+  };
+  auto done = dump::run(*context.images, settings_of(o), hooks);
+  bar.finish();
+  if (!done && script_failed) {
+    // The script's own exit code is what the caller is told.
+    report(o, done.error());
+    return scripts.exit_code();
+  }
+  if (!done) return Failure(done.error());
+
+  image::StatsEntry stats;
+  stats.dump = *done;
+  write_stats(stats);
+  if (o.display_stats && !o.json) fputs(stats_text(stats).c_str(), stdout);
+  if (o.json) printf("{\"command\": \"dump\", \"success\": true, \"pid\": %d, \"stats\": %s}\n", o.tree, stats_json(stats).c_str());
+  return 0;
+}
+
+}  // namespace
+
+constinit const Command kDumpCommand = {
+    .name = "dump",
+    .verb = kDump,
+    .summary = "write the checkpoint of a running process tree",
+    .usage = "--tree PID [--images-dir DIR] [OPTIONS]",
+    .description = "Stops the processes, writes their state and memory into the images directory, and then kills them (default), lets them\n"
+                   "run on (-R) or leaves them stopped (-s). They are killed only once the checkpoint is complete on stable storage. If\n"
+                   "anything fails, they run on as before, and no inventory is left in the directory. What cannot be saved is refused\n"
+                   "by name before anything was changed.\n",
+    .examples = "  faultline dump -t 4711 -D images                    checkpoint and kill\n"
+                "  faultline dump -t 4711 -D images -R                 ... and let it run on\n"
+                "  faultline dump -t 4711 -D images -j                 a program that was started from a shell\n"
+                "  faultline dump -t 4711 -D images -o dump.log -v4    with a detailed log in images/dump.log\n",
+    .images = true,
+    .privileged = true,
+    .run = run_dump,
+};
+
+}  // namespace faultline::cli
