@@ -1,0 +1,30 @@
+// about: a unix socket whose peer is held by a process outside the tree is refused
+// expect: refused socket|peer
+
+#include <sys/socket.h>
+
+#include "scenario.h"
+
+int main(int argc, char** argv) {
+  scenario_init(argc, argv);
+  int ends[2];
+  SYS(socketpair(AF_UNIX, SOCK_STREAM, 0, ends));
+  pid_t outer = SYS(fork());
+  if (outer == 0) {
+    if (SYS(fork()) > 0) _exit(0);
+    setsid();
+    close(ends[0]);
+    mark("outside");
+    wait_for_go();
+    SYS(write(ends[1], "hello", 5));
+    _exit(0);
+  }
+  join_child(outer);
+  close(ends[1]);
+  await_mark("outside");
+  ready();
+  wait_for_go();
+  char seen[8];
+  CHECK(read(ends[0], seen, sizeof seen) == 5, "the socket is dead");
+  return 0;
+}

@@ -1,0 +1,119 @@
+"""Helpers of the drivers in tests/failures: they drive the product themselves, in the mode "check", as check(box)."""
+import os
+import random
+import shutil
+import signal
+import time
+
+from box import Failed
+from modes import Program, same, settled_look
+
+
+class _Plain:
+    """What a program needs of the directives when a driver starts it."""
+    session, terminal, differs = 'own', None, {}
+
+
+class Run:
+    """One scenario program in a directory of its own below the box, so that a driver can have several, one after the other."""
+
+    def __init__(self, box, program):
+        self.box = box
+        self.base = box.dir
+        box.dir = os.path.join(self.base, f'{program}.{len(os.listdir(self.base))}')
+        os.mkdir(box.dir)
+        os.chmod(box.dir, 0o777)
+        self.subject = Program(box, [os.path.join(box.programs, program), box.dir], _Plain)
+        self.name = program
+        self.pid = self.subject.start()
+        self.before = settled_look(box, self.subject, self.pid)
+
+    def unharmed(self, what, compare=True):
+        """The program must be as before, and pass."""
+        if compare:
+            same(self.box, self.subject, self.pid, self.before, f'{self.name}: {what}')
+        try:
+            self.subject.verify(self.pid)
+        except Failed as e:
+            raise Failed(f'{self.name}: {what}: {e}') from e
+        self.done()
+
+    def kill(self):
+        for pid in list(self.box.others()):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.box.expect_empty('after the runner has killed everything')
+        self.done()
+
+    def done(self):
+        self.box.dir = self.base
+
+
+def no_inventory(images, what):
+    if os.path.exists(os.path.join(images, 'inventory.img')):
+        raise Failed(f'{what}: an inventory.img is there')
+
+
+def refused(box, what, outcome, *parts):
+    """The command must have failed, not by a signal, with an error line that holds each of the parts."""
+    status, log = outcome
+    if status == 0:
+        raise Failed(f'{what}: succeeded')
+    if status < 0:
+        raise Failed(f'{what}: died of signal {-status}: {box.first_error(log)}')
+    # A usage error is told on stderr, before there is a log.
+    text = '\n'.join(line for line in box.all_lines(log) if 'error' in line.lower() or line.startswith('faultline: '))
+    if not text:
+        raise Failed(f'{what}: failed without a line that tells of an error')
+    for part in parts:
+        if not any(word.lower() in text.lower() for word in ([part] if isinstance(part, str) else part)):
+            raise Failed(f'{what}: the message does not mention {part!r}: {text[:300]}')
+
+
+def pick_seed():
+    """Printed into runner.log, so that a failure can be repeated with FAULTLINE_SEED=N."""
+    seed = int(os.environ.get('FAULTLINE_SEED', time.time_ns() % 1000000007))
+    print('seed', seed, flush=True)
+    return random.Random(seed)
+
+
+def soak():
+    return os.environ.get('FAULTLINE_SOAK') == '1'
+
+
+def kill_after(box, pid, seconds):
+    """SIGKILL after so many seconds, unless the process ends before. True if it was killed."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if box.ended(pid) is not None:
+            return False
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return os.WIFSIGNALED(box.wait(pid, 'the killed command'))
+
+
+def fresh(directory):
+    shutil.rmtree(directory, ignore_errors=True)
+    os.makedirs(directory)
+    return directory
+
+
+def tracer_of(pid):
+    """(state, pid of the tracer) of every thread of a process."""
+    found = []
+    for tid in os.listdir(f'/proc/{pid}/task'):
+        with open(f'/proc/{pid}/task/{tid}/status', encoding='utf-8', errors='replace') as f:
+            fields = dict(line.split(':', 1) for line in f if ':' in line)
+        found.append((fields['State'].strip()[0], int(fields['TracerPid'])))
+    return found
+
+
+def mount(box, options, where):
+    os.makedirs(where, exist_ok=True)
+    status = box.wait(box.spawn(['mount', '-t', 'tmpfs', '-o', options, 'tmpfs', where], box.path('mount.log'), session=False))
+    if status != 0:
+        raise Failed(f'the runner cannot mount a tmpfs on {where}')
