@@ -118,7 +118,9 @@ class Loader {
       if (task.fds[i].fd > (1u << 30) || (i && task.fds[i].fd == task.fds[i - 1].fd))
         return bad("fdinfo-{}.img: descriptor {} is not valid, or occurs twice", task.ids->files_id, task.fds[i].fd);
     TRY(areas(pid, *task.mm));
-    task.pagemap = TRY(load_pagemap(dir_, fmt::format("pagemap-{}.img", pid), v1_));
+    const std::string pagemap = fmt::format("pagemap-{}.img", pid);
+    if (!dir_.exists(pagemap)) return error(ENOENT, "{}/{} is missing: without it the process would get zero pages", dir_.name(), pagemap);
+    task.pagemap = TRY(load_pagemap(dir_, pagemap, v1_));
     return {};
   }
 

@@ -22,8 +22,9 @@ class PdeathSignal : public ThreadState {
   }
 
   void rebuild(const image::CoreEntry& core, agent::Program& program) const override {
-    // Always set: until here a process dies with the one that makes it.
-    program.syscall("set the parent-death signal", SYS_prctl, {PR_SET_PDEATHSIG, core.thread_core->pdeath_sig.value_or(0), 0, 0, 0});
+    // A process in the making dies with the one that makes it; where there is no signal, that is taken back at the switch.
+    if (!core.thread_core->pdeath_sig) return;
+    program.syscall("set the parent-death signal", SYS_prctl, {PR_SET_PDEATHSIG, *core.thread_core->pdeath_sig, 0, 0, 0});
   }
 
  private:

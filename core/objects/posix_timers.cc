@@ -2,8 +2,9 @@
 // still to run; that time goes on when the process does. A timer set to an absolute time of a clock that is changed meanwhile keeps the
 // remaining time instead.
 //
-// The overrun count (timer_getoverrun(2)) tells of the signal delivered last. It is recorded, but cannot be restored: each
-// timer_settime(2) clears it. Expirations of a periodic timer whose signal was still pending are not counted any further.
+// The overrun count (timer_getoverrun(2)) tells of the signal delivered last. Each timer_settime(2) clears it; it comes back by starting
+// the timer so far in the past that its first signal, which we take, has overrun as often (common_hrtimer_rearm in
+// kernel/time/posix-timers.c). The expirations that a signal still pending stands for cannot be read from outside; they are lost.
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -11,7 +12,9 @@
 
 #include <algorithm>
 #include <cinttypes>
+#include <cmath>
 #include <cstdio>
+#include <optional>
 
 #include "core/objects/task_kinds.h"
 #include "core/sys/kernel.h"
@@ -110,6 +113,10 @@ class PosixTimers : public TaskState {
     // Started only when all exist: creating takes time.
     for (const image::PosixTimerEntry& t : timers) {
       if (!t.vsec && !t.vnsec && !t.isec && !t.insec) continue;
+      if (const auto first = start_for_overrun(task, t)) {
+        start_in_the_past(t, *first, program);
+        continue;
+      }
       const itimerspec v = {{static_cast<time_t>(t.isec), static_cast<long>(t.insec)}, {static_cast<time_t>(t.vsec), static_cast<long>(t.vnsec)}};
       program.syscall(fmt::format("start timer {}", t.it_id), SYS_timer_settime, {t.it_id, 0, program.value(v), 0});
     }
@@ -152,6 +159,30 @@ class PosixTimers : public TaskState {
     }
     if (by_id)
       program.syscall("end creating timers by id", SYS_prctl, {PR_TIMER_CREATE_RESTORE_IDS, PR_TIMER_CREATE_RESTORE_IDS_OFF, 0, 0, 0});
+  }
+
+  // The absolute time of the first expiration, so that the signal of today has overrun as often as the last one had. None where there was
+  // no overrun, or where it cannot be had: only signals that the leader itself can take, and clocks whose time we know.
+  static std::optional<itimerspec> start_for_overrun(const image::Task& task, const image::PosixTimerEntry& t) {
+    const bool known = t.clock_id == CLOCK_MONOTONIC || t.clock_id == CLOCK_BOOTTIME || t.clock_id == CLOCK_REALTIME || t.clock_id == CLOCK_TAI;
+    const bool ours = t.it_sigev_notify == SIGEV_SIGNAL || (t.it_sigev_notify == (SIGEV_SIGNAL | SIGEV_THREAD_ID) && t.notify_thread_id == task.pid());
+    if (t.overrun == 0 || t.overrun > INT32_MAX || !(t.isec || t.insec) || !known || !ours || t.si_signo < 1 || t.si_signo > 64) return {};
+    timespec now;
+    if (::clock_gettime(static_cast<clockid_t>(t.clock_id), &now) < 0) return {};
+    const double interval = static_cast<double>(t.isec) + 1e-9 * static_cast<double>(t.insec);
+    const double left = static_cast<double>(t.vsec) + 1e-9 * static_cast<double>(t.vnsec);
+    // The count is of the expirations after the first. It must not be before the beginning of the clock.
+    const double first = static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec) + left - interval * (t.overrun + 1.0);
+    if (first <= 0) return {};
+    const double whole = std::floor(first);
+    return itimerspec{{static_cast<time_t>(t.isec), static_cast<long>(t.insec)}, {static_cast<time_t>(whole), static_cast<long>((first - whole) * 1e9)}};
+  }
+
+  static void start_in_the_past(const image::PosixTimerEntry& t, const itimerspec& first, agent::Program& program) {
+    program.syscall(fmt::format("start timer {} in the past", t.it_id), SYS_timer_settime, {t.it_id, TIMER_ABSTIME, program.value(first), 0});
+    const timespec patience = {1, 0};
+    program.syscall(fmt::format("take its signal, which has overrun {} times", t.overrun), SYS_rt_sigtimedwait,
+                    {program.value(uint64_t{1} << (t.si_signo - 1)), 0, program.value(patience), sizeof(uint64_t)});
   }
 
   static void pass_over(uint32_t id, agent::Program& program) {

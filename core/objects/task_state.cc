@@ -14,11 +14,11 @@ constexpr std::unique_ptr<TaskState> (*kTaskStates[])() = {
     make_loginuid,
     make_oom_score_adj,  // opens a file: before the number of open files is limited
     make_sigactions,     // before the signals: an action that ignores a signal throws away what is pending
+    make_posix_timers,   // before pending signals, because it takes signals of its own
     make_shared_signals, // before the limits, which count pending signals
     make_rlimits,
     make_membarrier,
     make_itimers,        // what runs against a clock comes last, so that it does not run out early
-    make_posix_timers,
     make_dumpable,
 };
 

@@ -67,9 +67,13 @@ Result<pid_t> Births::make(size_t index, uint64_t flags, uint64_t exit_signal) {
   args.exit_signal = exit_signal;
   args.set_tid = reinterpret_cast<uint64_t>(&pid);
   args.set_tid_size = 1;
+  const pid_t parent = flags & CLONE_PARENT ? ::getppid() : ::getpid();
   const long got = ::syscall(SYS_clone3, &args, sizeof args);
   if (got == 0) {
     self_ = pid;
+    // Should the restore be killed, so is everything that it has made: by this as long as we are on our own, by ptrace afterwards.
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    if (::getppid() != parent) ::_exit(1);  // it was too late for that
     live(index);
   }
   if (got < 0) {
@@ -101,8 +105,6 @@ void Births::meet(unsigned stage) {
 void Births::live(size_t index) {
   const Birth& birth = plan_.births[index];
   shared_->created[index] = 1;
-  // Should the restore be killed, so is everything that it has made: by this as long as we are on our own, by ptrace afterwards.
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
   unregister_rseq();
   make_children(index, true);
   if (birth.new_session && ::setsid() < 0) give_up(errno, "setsid");

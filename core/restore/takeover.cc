@@ -2,7 +2,9 @@
 
 #include <sched.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
+
 
 #include "arch/registers.h"
 
@@ -44,21 +46,29 @@ Result<void> Takeover::stop(Process& process) {
   return {};
 }
 
-// The leader unmaps the region, with an instruction that stands in it: the call returns to nowhere, but we stop it before it could go on.
-Result<void> Takeover::leave_region(Process& process) {
-  sys::Tracee& leader = process.threads.front();
-  arch::Registers before = TRY(arch::read_registers(leader.tid()));
-  user_regs_struct general = before.general;
-  const auto [start, end] = region_.range();
-  arch::set_syscall(general, region_.syscall_instruction(), SYS_munmap, {start, end - start, 0, 0, 0, 0});
-  TRY(arch::write_general(leader.tid(), general));
+Result<void> Takeover::call(sys::Tracee& leader, const user_regs_struct& general, long nr, const uint64_t (&args)[6], const char* what) {
+  user_regs_struct regs = general;
+  arch::set_syscall(regs, region_.syscall_instruction(), nr, args);
+  TRY(arch::write_general(leader.tid(), regs));
   TRY(leader.run_one_syscall());
   const int64_t result = arch::syscall_result(TRY(arch::read_general(leader.tid())));
-  if (result < 0) return error(static_cast<int>(-result), "pid {}: the agent cannot be removed: {}", leader.tid(), errno_text(static_cast<int>(-result)));
+  if (result < 0) return error(static_cast<int>(-result), "pid {}: {}: {}", leader.tid(), what, errno_text(static_cast<int>(-result)));
+  return {};
+}
+
+// The last that a process does for us. It unmaps the region with an instruction that stands in it: the call returns to nowhere, but we
+// stop it before it could go on.
+Result<void> Takeover::leave_region(Process& process) {
+  sys::Tracee& leader = process.threads.front();
+  const user_regs_struct before = TRY(arch::read_general(leader.tid()));
+  if (!process.parked->task->core.thread_core->pdeath_sig)
+    TRY(call(leader, before, SYS_prctl, {PR_SET_PDEATHSIG, 0}, "it cannot be made independent of its maker"));
+  const auto [start, end] = region_.range();
+  TRY(call(leader, before, SYS_munmap, {start, end - start}, "the agent cannot be removed"));
   // Only in a signal stop does the kernel look whether a system call is to be continued. The state of an interrupted call is still there.
   if (process.parked->calls.front()) {
     TRY(leader.to_signal_stop());
-    TRY(arch::write_general(leader.tid(), before.general));
+    TRY(arch::write_general(leader.tid(), before));
   }
   return {};
 }
@@ -82,6 +92,10 @@ Result<void> Takeover::set_final(Process& process, size_t thread) {
 
 Result<void> Takeover::release(bool stop) {
   const auto stopped = [&](const Process& process) { return stop || process.parked->task->core.tc->task_state == image::kTaskStopped; };
+  // What lives now outlives us: if we are killed from here on, the kernel lets all of them run, in their final state.
+  for (Process& process : processes_)
+    for (sys::Tracee& thread : process.threads)
+      if (auto done = thread.outlive_us(); !done && done.error().code != ESRCH) return done;
   // Those that stay stopped first, while nobody runs who could see them run.
   for (const bool want : {true, false})
     for (Process& process : processes_) {

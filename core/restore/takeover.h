@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/user.h>
+
 #include <functional>
 #include <optional>
 #include <vector>
@@ -39,6 +41,8 @@ class Takeover {
   };
 
   Result<void> stop(Process& process);
+  // Makes the leader, which is stopped with the registers `general`, call the kernel from inside the region.
+  Result<void> call(sys::Tracee& leader, const user_regs_struct& general, long nr, const uint64_t (&args)[6], const char* what);
   Result<void> leave_region(Process& process);
   Result<void> set_final(Process& process, size_t thread);
 

@@ -117,6 +117,11 @@ Result<void> Tracee::block_signals(uint64_t mask) {
   return {};
 }
 
+Result<void> Tracee::outlive_us() {
+  if (::ptrace(PTRACE_SETOPTIONS, tid_, nullptr, PTRACE_O_TRACESYSGOOD) < 0) return sys_error("thread {} cannot be made independent", tid_);
+  return {};
+}
+
 Result<void> Tracee::detach(int signal) {
   const pid_t tid = std::exchange(tid_, 0);
   const long done = ::ptrace(PTRACE_DETACH, tid, nullptr, static_cast<long>(signal));

@@ -41,6 +41,8 @@ class Tracee {
   Result<void> to_signal_stop();
   Result<uint64_t> blocked_signals() const;
   Result<void> block_signals(uint64_t mask);
+  // Takes back `die_with_us`.
+  Result<void> outlive_us();
   // Ends the tracing. `signal`: delivered on the way, or 0.
   Result<void> detach(int signal = 0);
   // Forgets the thread without touching it (it was killed).
