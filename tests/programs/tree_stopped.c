@@ -1,4 +1,5 @@
-// about: a stopped child stays stopped, tells its parent once, and goes on with SIGCONT
+// about: a stopped child stays stopped, and goes on with SIGCONT
+// differs: stat.exit_code the restored stop is reported to the parent anew: the image format does not tell that it has been already
 
 #include "scenario.h"
 
