@@ -24,6 +24,8 @@ std::span<const std::byte> syscall_instruction();
 
 // Makes one system call (numbers and arguments are in the registers already), then goes back. The first instruction is the call.
 std::vector<std::byte> call_stub(const Registers& interrupted, const CallState& call, uint64_t mask);
+// Whether `code` is a stub that call_stub() has made.
+bool is_call_stub(std::span<const std::byte> code);
 // Where the interpreter returns to; it restores all general registers and flags. Uses 8 bytes of the interpreter's stack.
 std::vector<std::byte> return_stub(const Registers& interrupted, const CallState& call);
 

@@ -41,8 +41,7 @@ struct CallState {
   uint64_t args[6] = {};
 };
 // `restarted`: which call a thread was in that had been continued before (its registers say only restart_syscall(2) then), or -1.
-// `signal_waits`: a signal with a handler is about to be delivered, so that calls that fail with EINTR only for our stop do fail.
-CallState call_state(const user_regs_struct& general, int restarted, bool signal_waits);
+CallState call_state(const user_regs_struct& general, int restarted);
 
 // The registers as they go into an image: an interrupted call is set up to be made again; one to be continued returns EINTR there,
 // for readers that know no better (CRIU's way).
@@ -56,6 +55,8 @@ Result<void> check_image(const image::CoreEntry& core);
 
 // The registers of a thread that made `nr` with these arguments at this instruction pointer and was interrupted there, to be continued.
 void set_continue(Registers& registers, int nr, uint64_t instruction);
+// Whether the thread is in a call that has failed with EINTR, and is one of those that do so whenever their thread is stopped.
+bool fails_when_stopped(const user_regs_struct& general);
 // A call that failed with EINTR for no reason of the program's becomes one that the kernel repeats unless a handler runs.
 void set_repeat(user_regs_struct& general);
 

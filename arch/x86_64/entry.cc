@@ -2,6 +2,7 @@
 
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace faultline::arch {
@@ -74,6 +75,13 @@ std::vector<std::byte> call_stub(const Registers& interrupted, const CallState& 
   a.load(kR11, g.r11);
   a.jump(to.ip);
   return a.take();
+}
+
+bool is_call_stub(std::span<const std::byte> code) {
+  // All of them are alike up to the mask.
+  constexpr size_t kAlike = 31;
+  const std::vector<std::byte> some = call_stub({}, {}, 0);
+  return code.size() == some.size() && std::equal(some.begin(), some.begin() + kAlike, code.begin());
 }
 
 std::vector<std::byte> return_stub(const Registers& interrupted, const CallState& call) {

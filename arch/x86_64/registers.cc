@@ -126,7 +126,7 @@ void put_fpregs(const image::UserX86FpregsEntry& from, std::vector<std::byte>& a
 }
 
 // Calls that fail with EINTR when a thread is stopped, although no handler runs (signal(7), "Interruption by stop signals").
-bool fails_when_stopped(uint64_t nr) {
+bool fails_for_a_stop(uint64_t nr) {
   switch (nr) {
     case SYS_epoll_wait: case SYS_epoll_pwait: case SYS_epoll_pwait2: case SYS_io_getevents: case SYS_rt_sigtimedwait:
     case SYS_semop: case SYS_semtimedop: case SYS_recvfrom: case SYS_recvmsg: case SYS_accept: case SYS_accept4: case SYS_connect:
@@ -178,7 +178,7 @@ Result<void> write_registers(pid_t tid, const Registers& registers) {
   return write_general(tid, registers.general);
 }
 
-CallState call_state(const user_regs_struct& g, int restarted, bool signal_waits) {
+CallState call_state(const user_regs_struct& g, int restarted) {
   CallState state;
   if (static_cast<int64_t>(g.orig_rax) < 0) return state;
   state.nr = static_cast<int>(g.orig_rax);
@@ -192,9 +192,6 @@ CallState call_state(const user_regs_struct& g, int restarted, bool signal_waits
       state.call = Call::kContinue;
       if (state.nr == SYS_restart_syscall) state.nr = restarted;
       if (without_remaining_time(state)) state.call = Call::kRepeat;
-      break;
-    case EINTR:
-      if (!signal_waits && fails_when_stopped(g.orig_rax)) state.call = Call::kRepeat;
       break;
     default:
       break;
@@ -258,6 +255,10 @@ void set_continue(Registers& registers, int nr, uint64_t instruction) {
   registers.general.rax = static_cast<uint64_t>(-kRestartBlock);
   registers.general.orig_rax = static_cast<uint64_t>(nr);
   registers.general.rip = instruction;
+}
+
+bool fails_when_stopped(const user_regs_struct& general) {
+  return static_cast<int64_t>(general.rax) == -EINTR && static_cast<int64_t>(general.orig_rax) >= 0 && fails_for_a_stop(general.orig_rax);
 }
 
 void set_repeat(user_regs_struct& general) { general.rax = static_cast<uint64_t>(-kRestartNoHand); }

@@ -63,12 +63,23 @@ class Remote {
       saved_.resize(stub.size() + 16);
       stub_ = end - saved_.size();
       if (::pread(mem_.get(), saved_.data(), saved_.size(), static_cast<off_t>(stub_)) != static_cast<ssize_t>(saved_.size())) continue;
-      if (std::any_of(saved_.begin(), saved_.end(), [](std::byte b) { return b != std::byte{0}; })) continue;
-      stub_ = (stub_ + 15) & ~Vaddr{15};
+      const Vaddr aligned = (stub_ + 15) & ~Vaddr{15};
+      const std::span<std::byte> place = std::span(saved_).subspan(aligned - stub_, stub.size());
+      stub_ = aligned;
+      // A dump that was killed has left its stub, which the next one takes away, unless a thread is still in it.
+      if (!is_zero(saved_) && arch::is_call_stub(place) && nobody_in(stub_, stub.size())) std::ranges::fill(place, std::byte{0});
+      if (!is_zero(saved_)) continue;
       saved_.resize(stub.size());
       return pwrite_all(mem_.get(), stub.data(), stub.size(), static_cast<off_t>(stub_), "code in the program");
     }
     return error(ENOTSUP, "pid {}: no mapped code ends in {} zero bytes, where the agent could enter", pid_, stub.size() + 16);
+  }
+
+  static bool is_zero(std::span<const std::byte> bytes) {
+    return std::ranges::all_of(bytes, [](std::byte b) { return b == std::byte{0}; });
+  }
+  bool nobody_in(Vaddr start, size_t size) const {
+    return std::ranges::none_of(threads_, [&](const StoppedThread& thread) { return thread.registers.general.rip - start < size; });
   }
 
   // One system call by the leader.

@@ -27,7 +27,7 @@ agent::StoppedThread stopped(pid_t tid) {
   REQUIRE(registers);
   auto mask = tracee->blocked_signals();
   REQUIRE(mask);
-  const arch::CallState call = arch::call_state(registers->general, -1, false);
+  const arch::CallState call = arch::call_state(registers->general, -1);
   return {std::move(*tracee), std::move(*registers), call, *mask};
 }
 

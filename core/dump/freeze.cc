@@ -61,6 +61,7 @@ int64_t since_last_run(pid_t pid, pid_t tid) {
 struct Before {
   int64_t asleep_ns = 0;  // for how long it has been asleep in its call
   int restarted = -1;     // the call that it continues by restart_syscall(2)
+  bool repeated = false;  // keep_call() has changed its registers
 };
 
 // The call behind a restart_syscall(2): where it sleeps tells which it is, and its first argument tells one clock call from the other.
@@ -140,19 +141,25 @@ Result<void> find_restarted(pid_t pid, sys::Tracee& tracee, Before& before) {
   return {};
 }
 
+// Some calls fail with EINTR whenever their thread is stopped (signal(7)). If only our stop made it fail, the call becomes one that the
+// kernel makes again unless a handler runs. At once, because we may die in the next moment, and the thread then goes on by itself.
+Result<bool> keep_call(const sys::Tracee& tracee) {
+  user_regs_struct general = TRY(arch::read_general(tracee.tid()));
+  if (!arch::fails_when_stopped(general)) return false;
+  arch::set_repeat(general);
+  TRY(arch::write_general(tracee.tid(), general));
+  return true;
+}
+
 Result<agent::StoppedThread> describe_thread(pid_t pid, sys::Tracee tracee, Before& before) {
   const pid_t tid = tracee.tid();
   if (!tracee.job_stop()) TRY(find_restarted(pid, tracee, before));
   agent::StoppedThread thread{std::move(tracee), TRY(arch::read_registers(tid)), {}, 0};
   leave_rseq(pid, thread.registers, tid);
   thread.blocked = TRY(thread.tracee.blocked_signals());
-  const bool failed_with_eintr = static_cast<int64_t>(thread.registers.general.rax) == -EINTR;
-  thread.call = arch::call_state(thread.registers.general, before.restarted, failed_with_eintr && signal_waits(pid, tid));
-  if (failed_with_eintr && thread.call.call == arch::Call::kRepeat) {
-    // Only our stop made it fail. From now on it is one that the kernel makes again, also if we should die.
-    arch::set_repeat(thread.registers.general);
-    TRY(arch::write_general(tid, thread.registers.general));
-  }
+  // The handler of a signal that waits will run first, and the call then fails.
+  if (before.repeated && signal_waits(pid, tid)) arch::set_result(thread.registers, -EINTR);
+  else thread.call = arch::call_state(thread.registers.general, before.restarted);
   return thread;
 }
 
@@ -189,6 +196,7 @@ Result<void> FrozenTree::add(pid_t pid, Clock::time_point deadline) {
       auto waited = tracees[i].wait_interrupted(deadline);
       if (!waited && waited.error().code == ESRCH && i > 0) continue;  // ended on its own
       TRY(std::move(waited));
+      before[tracees[i].tid()].repeated = TRY(keep_call(tracees[i]));
     }
     std::erase_if(tracees, [](const sys::Tracee& t) { return t.tid() == 0; });
   }

@@ -26,6 +26,8 @@ WireType wire_type(FieldType type) {
   }
 }
 
+constexpr int kLongestTag = 5;  // bytes
+
 bool is_number(FieldType type) { return wire_type(type) != WireFormatLite::WIRETYPE_LENGTH_DELIMITED; }
 
 // The value that a varint stands for: too wide ones are cut, as protobuf cuts them.
@@ -53,9 +55,11 @@ class Parser {
       : bytes_(bytes), message_(message), in_(reinterpret_cast<const uint8_t*>(bytes.data()), static_cast<int>(bytes.size())) {}
 
   Result<std::vector<FieldValues>> run() {
-    while (const uint32_t tag = in_.ReadTag()) {
+    for (int begin = 0; const uint32_t tag = in_.ReadTag(); begin = in_.CurrentPosition()) {
       const FieldInfo* field = message_.field(WireFormatLite::GetTagFieldNumber(tag));
       const int at = in_.CurrentPosition();
+      // protobuf's own messages refuse tags of more bytes than their 32 bits can need; this stream would cut them.
+      if (at - begin > kLongestTag) return error(EBADMSG, "not a {}: the tag at byte {} of the message is malformed", message_.name, begin);
       if (!known(field, tag) ? !WireFormatLite::SkipField(&in_, tag) : !value(*field, WireFormatLite::GetTagWireType(tag)))
         return error(EBADMSG, "not a {}: the value at byte {} of the message is malformed or cut off", message_.name, at);
     }

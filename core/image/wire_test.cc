@@ -69,6 +69,7 @@ TEST_CASE("signed numbers, and an enum value without a name") {
 }
 
 TEST_CASE("what is no message is refused with the place") {
+  CHECK(refused("fs_entry", "\x08\x05\xd0\xfd\xc7\xfc\xbf\x7b\x01") == "not a fs_entry: the tag at byte 2 of the message is malformed");
   CHECK(refused("fs_entry", "\x08\x05") == "the required field root_id of fs_entry is missing");
   CHECK(refused("fs_entry", "\x08\xff") == "not a fs_entry: the value at byte 1 of the message is malformed or cut off");
   CHECK(refused("reg_file_entry",
