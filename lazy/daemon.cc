@@ -117,8 +117,9 @@ Result<UniqueFd> accept_restore(const DaemonOptions& options) {
 
 }  // namespace
 
-Result<std::optional<DaemonConnection>> DaemonConnection::open(int work_dir) {
-  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+Result<std::optional<DaemonConnection>> DaemonConnection::open(int work_dir, int lowest_fd) {
+  const UniqueFd low(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  UniqueFd socket(low ? ::fcntl(low.get(), F_DUPFD_CLOEXEC, lowest_fd) : -1);
   if (!socket) return sys_error("cannot create a socket");
   const sockaddr_un address = address_in(work_dir);
   if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0)

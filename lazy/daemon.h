@@ -17,9 +17,10 @@ inline constexpr const char* kDaemonSocket = "lazy-pages.socket";
 // Restore's end of the connection. Dropped before finish(), it makes the daemon end with an error.
 class DaemonConnection {
  public:
-  // Connects to the daemon in the directory `work_dir`; nullopt if there is none (no socket, or nobody listens on it).
+  // Connects to the daemon in the directory `work_dir`, with a descriptor not below `lowest_fd`; nullopt if there is none (no socket, or
+  // nobody listens on it).
   // Errors: those of connect(2) otherwise.
-  static Result<std::optional<DaemonConnection>> open(int work_dir);
+  static Result<std::optional<DaemonConnection>> open(int work_dir, int lowest_fd = 0);
 
   // Hands over the userfaultfd of the process that had `pid` in the images. The caller's copy stays its own: it closes it after finish().
   Result<void> send(pid_t pid, int uffd);

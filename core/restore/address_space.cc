@@ -38,6 +38,27 @@ const image::VmaEntry* find_kind(const image::MmEntry& mm, uint32_t bit) {
 
 }  // namespace
 
+std::vector<Vaddr> first_pages(const image::Task& task) {
+  std::vector<Vaddr> pages;
+  const auto add = [&](Vaddr from, uint64_t size) {
+    for (Vaddr page = page_down(from); page < from + size; page += kPageSize) pages.push_back(page);
+  };
+  const auto thread = [&](const image::CoreEntry& core) {
+    const image::UserX86RegsEntry& r = core.thread_info->gpregs;
+    add(r.sp - 128, 256);
+    add(r.ip, 16);
+    add(r.fs_base, 16);
+    if (core.thread_core->rseq_entry) add(core.thread_core->rseq_entry->rseq_abi_pointer, core.thread_core->rseq_entry->rseq_abi_size);
+    // Arguments of calls that are to be continued.
+    for (uint64_t argument : {r.di, r.si, r.dx, r.r10}) add(argument, 64);
+  };
+  thread(task.core);
+  for (const image::CoreEntry& core : task.threads) thread(core);
+  std::sort(pages.begin(), pages.end());
+  pages.erase(std::unique(pages.begin(), pages.end()), pages.end());
+  return pages;
+}
+
 SpaceBuilder::SpaceBuilder(const image::Task& task, const SpaceContext& context, int pages_fd) : task_(task), context_(context), pages_fd_(pages_fd) {
   uint64_t offset = 0;
   for (const image::PagemapEntry& entry : task_.pagemap.entries) {
@@ -149,7 +170,8 @@ void SpaceBuilder::map_area(const image::VmaEntry& vma, agent::Program& program)
   for (int advice = 0; advice < 64; ++advice)
     if (vma.madv.value_or(0) >> advice & 1) program.syscall(fmt::format("madvise {:x}-{:x}", vma.start, vma.end), SYS_madvise, {vma.start, length, advice});
   // Each area by itself: no page can be copied across the border of two.
-  if (lazy) ranges_.push_back({vma.start, length});
+  if (lazy) ranges_.push_back({vma.start, length, {}, vma.start});
+  if (const uint32_t* shmid = context_.shared->late(vma)) ranges_.push_back({vma.start, length, *shmid, vma.pgoff});
 }
 
 void SpaceBuilder::read_pages(Vaddr start, Vaddr end, agent::Program& program) const {
@@ -165,35 +187,13 @@ void SpaceBuilder::read_pages(Vaddr start, Vaddr end, agent::Program& program) c
   }
 }
 
-// Pages that the kernel itself will write or read for the threads before they run: it must not have to wait for them.
-std::vector<Vaddr> SpaceBuilder::first_pages() const {
-  std::vector<Vaddr> pages;
-  const auto add = [&](Vaddr from, uint64_t size) {
-    for (Vaddr page = page_down(from); page < from + size; page += kPageSize) pages.push_back(page);
-  };
-  const auto thread = [&](const image::CoreEntry& core) {
-    const image::UserX86RegsEntry& r = core.thread_info->gpregs;
-    add(r.sp - 128, 256);
-    add(r.ip, 16);
-    add(r.fs_base, 16);
-    if (core.thread_core->rseq_entry) add(core.thread_core->rseq_entry->rseq_abi_pointer, core.thread_core->rseq_entry->rseq_abi_size);
-    // Arguments of calls that are to be continued.
-    for (uint64_t argument : {r.di, r.si, r.dx, r.r10}) add(argument, 64);
-  };
-  thread(task_.core);
-  for (const image::CoreEntry& core : task_.threads) thread(core);
-  std::sort(pages.begin(), pages.end());
-  pages.erase(std::unique(pages.begin(), pages.end()), pages.end());
-  return pages;
-}
-
 void SpaceBuilder::read_first_pages(agent::Program& program) const {
   const auto writable = [&](Vaddr page) {
     for (const image::VmaEntry& vma : task_.mm->vmas)
       if (vma.start <= page && page < vma.end) return may_be_lazy(vma) && (vma.prot & PROT_WRITE);
     return false;
   };
-  for (Vaddr page : first_pages())
+  for (Vaddr page : first_pages(task_))
     if (writable(page)) read_pages(page, page + kPageSize, program);
 }
 

@@ -1,12 +1,14 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "core/agent/program.h"
 #include "core/image/checkpoint.h"
 #include "core/restore/region.h"
+#include "core/restore/shared_memory.h"
 #include "core/sys/proc.h"
 
 namespace faultline::restore {
@@ -16,13 +18,19 @@ struct SpaceContext {
   Range region;                               // stays mapped until the very end
   std::vector<sys::Area> own_special;         // vvar and vDSO as they stand in us, and so in every child
   std::function<int(uint32_t file_id)> fd_of; // descriptors for mappings
+  const SharedMemory* shared = nullptr;       // tells which areas of shared memory come late
 };
 
 // A range that is registered with the process's userfaultfd.
 struct LazyRange {
   Vaddr start;
   uint64_t length;
+  std::optional<uint32_t> shmid;  // of shared memory
+  uint64_t origin;                // the address (the offset, of shared memory) of its first page in its image
 };
+
+// Pages that the kernel itself will write or read for the threads before they run: it must not have to wait for them.
+std::vector<Vaddr> first_pages(const image::Task& task);
 
 // Builds the final address space of a process by operations of its program.
 class SpaceBuilder {
@@ -51,7 +59,6 @@ class SpaceBuilder {
   void read_first_pages(agent::Program& program) const;
   void set_layout(agent::Program& program) const;
   bool stored_in(const image::VmaEntry& vma) const;
-  std::vector<Vaddr> first_pages() const;
   // The stored runs from the one on that ends behind `at`.
   std::span<const Stored> stored_from(Vaddr at) const;
 

@@ -6,17 +6,18 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 
 #include "core/restore/births.h"
 #include "core/restore/pidns.h"
 #include "core/restore/plan.h"
+#include "core/restore/shared_memory.h"
 #include "core/restore/takeover.h"
 
 namespace faultline::restore {
@@ -125,7 +126,10 @@ class Coordinator {
     UniqueFd first(ends[0]), second(ends[1]);
     faults_in_ = TRY(move_up(std::move(first)));
     faults_out_ = TRY(move_up(std::move(second)));
-    for (const auto& [shmid, fd] : plan_.files().shared_objects()) TRY(fill_shared(shmid, fd));
+    if (settings_.lazy && settings_.work_dir >= 0) daemon_ = TRY(lazy::DaemonConnection::open(settings_.work_dir, first_fd_));
+    // A daemon knows of private memory only: so does the protocol.
+    shared_.emplace(dir_, plan_.checkpoint(), settings_.lazy && !daemon_);
+    for (const auto& [shmid, fd] : plan_.files().shared_objects()) TRY(shared_->fill(shmid, fd));
     return plan_.files().seal();
   }
 
@@ -133,45 +137,6 @@ class Coordinator {
     UniqueFd up(::fcntl(fd.get(), F_DUPFD_CLOEXEC, first_fd_));
     if (!up) return sys_error("descriptors from {} on are needed (is the limit of open files too low?)", first_fd_);
     return up;
-  }
-
-  Result<void> fill_shared(uint32_t shmid, int to) {
-    const auto found = plan_.checkpoint().shared.find(shmid);
-    if (found == plan_.checkpoint().shared.end() || found->second.entries.empty()) return {};
-    const UniqueFd pages = TRY(dir_.open_file(fmt::format("pages-{}.img", found->second.pages_id), O_RDONLY));
-    struct stat st;
-    if (::fstat(to, &st) < 0) return sys_error("shared memory {}", shmid);
-    off_t from = 0, next = 0;
-    for (const image::PagemapEntry& entry : found->second.entries) {
-      from = std::exchange(next, next + static_cast<off_t>(*entry.nr_pages * kPageSize));
-      if (!(*entry.flags & image::kPagePresent)) return error(ENOTSUP, "shared memory {}: pages are in a parent checkpoint, which cannot be restored yet", shmid);
-      auto at = static_cast<off_t>(entry.vaddr);
-      // The last page is stored whole; the object may end inside it.
-      const uint64_t end = std::min(entry.vaddr + *entry.nr_pages * kPageSize, static_cast<uint64_t>(st.st_size));
-      for (uint64_t left = end > entry.vaddr ? end - entry.vaddr : 0; left > 0;) {
-        const ssize_t n = ::copy_file_range(pages.get(), &from, to, &at, left, 0);
-        if (n < 0 && (errno == EXDEV || errno == EINVAL || errno == EOPNOTSUPP)) {
-          TRY(copy_by_hand(pages.get(), from, to, at, left));
-          from += static_cast<off_t>(left);
-          break;
-        }
-        if (n < 0) return sys_error("shared memory {}: the contents cannot be put back", shmid);
-        if (n == 0) return error(EBADMSG, "shared memory {}: its pages image is too short", shmid);
-        left -= static_cast<uint64_t>(n);
-      }
-    }
-    return {};
-  }
-
-  Result<void> copy_by_hand(int from_fd, off_t from, int to_fd, off_t to, uint64_t size) {
-    std::vector<std::byte> buffer(std::min<uint64_t>(size, 256 << 10));
-    while (size > 0) {
-      const size_t n = std::min<uint64_t>(size, buffer.size());
-      TRY(pread_all(from_fd, buffer.data(), n, from, "the pages image of shared memory"));
-      TRY(pwrite_all(to_fd, buffer.data(), n, to, "shared memory"));
-      from += static_cast<off_t>(n), to += static_cast<off_t>(n), size -= n;
-    }
-    return {};
   }
 
   Result<void> make_all_programs() {
@@ -183,7 +148,7 @@ class Coordinator {
   Result<void> make_one(const image::Task& task) {
     Making& making = making_.emplace_back(Making{&task, {}, 0, {}, {}});
     ProgramContext context;
-    context.space = {region_->range(), special_, [this](uint32_t id) { return plan_.files().fd_of(id); }};
+    context.space = {region_->range(), special_, [this](uint32_t id) { return plan_.files().fd_of(id); }, &*shared_};
     context.barrier = region_->address(region_->barrier());
     context.first_fd = first_fd_;
     context.fault_socket = faults_out_.get();
@@ -276,9 +241,7 @@ class Coordinator {
 
   Result<void> switch_over(Restored& restored) {
     lazy::Pager pager;
-    std::optional<lazy::DaemonConnection> daemon;
-    if (settings_.lazy && settings_.work_dir >= 0) daemon = TRY(lazy::DaemonConnection::open(settings_.work_dir));
-    if (daemon) TRY(hand_to_daemon(*daemon));
+    if (daemon_) TRY(hand_to_daemon(*daemon_));
     else TRY(hand_to_pager(pager));
     if (!settings_.lazy) TRY(pager.fill_everything(hooks_.progress));
     std::vector<Parked> parked;
@@ -286,7 +249,7 @@ class Coordinator {
     takeover_.emplace(*region_, plan_.checkpoint(), [this](pid_t pid) { return outer(pid); });
     TRY(takeover_->prepare(parked));
     if (hooks_.post_restore) TRY(hooks_.post_restore(restored.root));
-    if (daemon) TRY(daemon->finish());
+    if (daemon_) TRY(daemon_->finish());
     else if (settings_.lazy) restored.pager = TRY(start_pager(pager));
     succeeded_ = true;
     TRY(takeover_->release(settings_.leave_stopped));
@@ -315,6 +278,8 @@ class Coordinator {
   }
 
   Result<void> hand_to_pager(lazy::Pager& pager) {
+    std::map<uint32_t, uint32_t> objects;  // shmid → index
+    for (const uint32_t shmid : shared_->late_objects()) objects[shmid] = TRY(pager.add_index(dir_, fmt::format("pagemap-shmem-{}.img", shmid), true));
     std::vector<uint32_t> indexes;
     for (const Making& making : making_)
       indexes.push_back(making.uffd ? TRY(pager.add_index(dir_, fmt::format("pagemap-{}.img", making.task->pid()), false)) : 0);
@@ -322,7 +287,7 @@ class Coordinator {
       Making& making = making_[i];
       if (!making.uffd) continue;
       lazy::AddressSpace space{.pid = outer(making.task->pid()), .image_pid = making.task->pid(), .uffd = std::move(making.uffd), .areas = {}};
-      for (const LazyRange& range : making.programs.ranges) space.areas.push_back({range.start, range.length, indexes[i], range.start});
+      for (const LazyRange& range : making.programs.ranges) space.areas.push_back({range.start, range.length, range.shmid ? objects.at(*range.shmid) : indexes[i], range.origin});
       TRY(pager.add(std::move(space)));
       any_lazy_ = true;
     }
@@ -351,6 +316,8 @@ class Coordinator {
   int first_fd_ = 0;
   UniqueFd faults_in_, faults_out_;
   std::vector<UniqueFd> pages_fds_;
+  std::optional<lazy::DaemonConnection> daemon_;
+  std::optional<SharedMemory> shared_;
   std::vector<Making> making_;
   std::optional<Births> births_;
   std::optional<PidNamespace> namespace_;
@@ -369,11 +336,13 @@ Result<Restored> run(const image::ImageDir& dir, const Settings& settings, const
 
 Result<std::string> describe(const image::ImageDir& dir, const Settings& settings) {
   std::unique_ptr<Plan> plan = TRY(Plan::make(dir, settings));
+  const SharedMemory shared(dir, plan->checkpoint(), settings.lazy);
   std::string out = "Processes\n" + plan->tree().describe() + "\nOpen files\n" + plan->files().describe();
   for (const image::Task& task : plan->checkpoint().tasks) {
     if (task.dead()) continue;
     ProgramContext context;
     context.first_fd = plan->first_fd();
+    context.space.shared = &shared;
     context.space.fd_of = [](uint32_t id) { return static_cast<int>(id); };
     context.place_thread = [](const agent::Program&) { return Result<std::pair<Vaddr, Vaddr>>(std::pair<Vaddr, Vaddr>(0, 0)); };
     for (const image::VmaEntry& vma : task.mm->vmas)  // as if our vDSO were the image's
