@@ -91,6 +91,10 @@ Result<FaultServer::Outcome> FaultServer::copy_run(Space& space, const Segment& 
   // A program that walks upwards gets more with each step; one that jumps gets what it asked for and nothing that it has to wait for.
   const uint64_t run = page == scratch.next_expected ? std::min<uint64_t>(scratch.run * 2, Scratch::kPages) : 1;
   uint64_t pages = std::min(extent->pages, space.missing_run(segment, page, run));
+  if (pages == 0) {  // of shared memory: it has just arrived for another process
+    space.fd().wake(page, kPageSize);
+    return Outcome::kDone;
+  }
   const std::byte* from = TRY(source(*extent, pages, scratch, wanted));
   if (from == nullptr) return Outcome::kWaiting;
   for (;;) {
