@@ -20,7 +20,7 @@ Result<void> DiskReader::start() {
   const int code = io_uring_queue_init(kInFlight * 2, &ring_, 0);
   if (code < 0) return error(-code, "pager: cannot set up io_uring: {}", errno_text(-code));
   ring_made_ = true;
-  buffers_.resize(kInFlight * kBlock);
+  buffers_ = std::make_unique_for_overwrite<std::byte[]>(kInFlight * kBlock);
   slots_.resize(kInFlight);
   for (unsigned i = 0; i < kInFlight; ++i) free_slots_.push_back(i);
   try {
@@ -77,7 +77,7 @@ void DiskReader::submit_queued() {
     io_uring_sqe* const sqe = io_uring_get_sqe(&ring_);
     FL_CHECK(sqe != nullptr);  // the ring has room for all slots and the wake-up
     const Read& read = slots_[slot];
-    io_uring_prep_read(sqe, memory_.files[read.key.first].fd(), buffers_.data() + slot * kBlock, static_cast<unsigned>(read.length),
+    io_uring_prep_read(sqe, memory_.files[read.key.first].fd(), buffers_.get() + slot * kBlock, static_cast<unsigned>(read.length),
                        read.key.second);
     io_uring_sqe_set_data64(sqe, slot);
   }

@@ -5,6 +5,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -57,7 +58,8 @@ class DiskReader {
   io_uring ring_ = {};
   bool ring_made_ = false;
   uint64_t wake_value_ = 0;
-  std::vector<std::byte> buffers_;  // the bytes themselves are of no interest: they are in the page cache afterwards
+  // The bytes themselves are of no interest: they are in the page cache afterwards. Not zeroed: that would be half of the pager's start.
+  std::unique_ptr<std::byte[]> buffers_;
 
   std::mutex mutex_;                // guards what follows
   bool stopping_ = false;

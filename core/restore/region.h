@@ -29,6 +29,7 @@ class Region {
   // Maps `size` bytes where none of the `taken` ranges is.
   static Result<Region> make(size_t size, std::vector<Range> taken);
 
+  size_t used() const { return used_; }  // bytes
   Range range() const { return {base(), base() + memory_.size()}; }
   Vaddr run() const { return base() + agent::blob().run_offset; }
   Vaddr syscall_instruction() const { return syscall_; }

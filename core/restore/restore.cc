@@ -14,6 +14,7 @@
 #include <chrono>
 #include <map>
 
+#include "core/base/log.h"
 #include "core/restore/births.h"
 #include "core/restore/pidns.h"
 #include "core/restore/plan.h"
@@ -75,7 +76,9 @@ class Coordinator {
     ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     TRY(prepare_region());
     TRY(open_files());
+    LOG_DEBUG("restore: files are open");
     TRY(make_all_programs());
+    LOG_DEBUG("restore: programs are ready, {} bytes", region_->used());
     births_.emplace(plan_.tree(), *region_, program_addresses());
     TRY(births_->prepare());
     Restored restored{};
@@ -86,6 +89,7 @@ class Coordinator {
       restored.root = TRY(births_->begin(settings_.sibling));
     }
     TRY(wait_until_ready());
+    LOG_DEBUG("restore: {} processes and {} threads are in place", making_.size(), plan_.thread_count());
     if (namespace_) restored.root = TRY(namespace_->learn_pids(plan_.checkpoint().tasks.front().pid()));
     restored.stats.forking_time = static_cast<uint32_t>(microseconds_since(begin));
     TRY(receive_faults());
@@ -244,15 +248,19 @@ class Coordinator {
     if (daemon_) TRY(hand_to_daemon(*daemon_));
     else TRY(hand_to_pager(pager));
     if (!settings_.lazy) TRY(pager.fill_everything(hooks_.progress));
+    LOG_DEBUG("restore: memory is handed over");
     std::vector<Parked> parked;
     for (const Making& making : making_) parked.push_back(park(making));
     takeover_.emplace(*region_, plan_.checkpoint(), [this](pid_t pid) { return outer(pid); });
     TRY(takeover_->prepare(parked));
+    LOG_DEBUG("restore: final registers are set");
     if (hooks_.post_restore) TRY(hooks_.post_restore(restored.root));
     if (daemon_) TRY(daemon_->finish());
     else if (settings_.lazy) restored.pager = TRY(start_pager(pager));
+    LOG_DEBUG("restore: page faults are served");
     succeeded_ = true;
     TRY(takeover_->release(settings_.leave_stopped));
+    LOG_INFO("restore: pid {} runs", restored.root);
     if (hooks_.resumed) hooks_.resumed();
     return {};
   }
