@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <optional>
 #include <shared_mutex>
 #include <system_error>
 
@@ -28,6 +29,10 @@ constexpr FaultServer::Chunk kQuiet = {.pages = 32, .step = 16};
 // and may wait for the lock.
 constexpr auto kLeave = std::chrono::microseconds(30);
 constexpr unsigned kContendedFor = 256;  // chunks after a fault
+// Without a fault for so long, the other workers help to fill. They look again so often.
+constexpr auto kQuietFor = std::chrono::milliseconds(3);
+constexpr int kHelperTickMs = 2;
+constexpr uint64_t kWorthHelping = 1024;  // pages that are missing
 
 void notify(int fd) {
   const uint64_t one = 1;
@@ -49,6 +54,32 @@ std::vector<int> allowed_cpus() {
   return cpus;
 }
 
+// The middle between the first missing page and `end`; nullopt if that is too little to be divided.
+std::optional<Vaddr> middle(Space& space, Vaddr end) {
+  std::shared_lock lock(space.lock());
+  const auto first = space.open() ? space.next_gap(0, 1) : std::nullopt;
+  if (!first) return {};
+  // Calls what(start, pages) for each part in between, until it returns true.
+  const auto parts = [&](auto what) {
+    for (const Segment& s : space.segments()) {
+      const Vaddr from = std::max(s.at, first->at), to = std::min(s.end(), end);
+      if (from < to && what(from, (to - from) / kPageSize)) return;
+    }
+  };
+  uint64_t all = 0;
+  parts([&](Vaddr, uint64_t pages) { return all += pages, false; });
+  if (all < kWorthHelping) return {};
+  Vaddr at = 0;
+  uint64_t before = all / 2;
+  parts([&](Vaddr from, uint64_t pages) {
+    at = from + std::min(before, pages) * kPageSize;
+    if (before < pages) return true;
+    before -= pages;
+    return false;
+  });
+  return at;
+}
+
 }  // namespace
 
 FaultLoop::FaultLoop(const Memory& memory, SpaceTable& table, LoopOptions options)
@@ -60,8 +91,7 @@ FaultLoop::FaultLoop(const Memory& memory, SpaceTable& table, LoopOptions option
       reader_(memory, [this](const std::vector<DiskReader::Waiter>& waiters, int error) { read_done(waiters, error); },
               [this] {
                 disk_wait_ = false;
-                for (auto& worker : workers_)
-                  if (worker->fills) wake(*worker);
+                if (main_filler_) wake(*main_filler_);
               }) {}
 
 FaultLoop::~FaultLoop() { stop(); }
@@ -80,7 +110,10 @@ Result<void> FaultLoop::start() {
       return sys_error("pager: cannot watch an eventfd");
     workers_.push_back(std::move(worker));
   }
-  workers_.back()->fills = options_.prefetch != Prefetch::kNone;
+  if (options_.prefetch != Prefetch::kNone) {
+    main_filler_ = workers_.back().get();
+    for (auto& worker : workers_) worker->filler.helps = worker.get() != main_filler_;
+  }
   TRY(reader_.start());
   spaces_changed();
   try {
@@ -125,8 +158,7 @@ void FaultLoop::spaces_changed() {
     registered_[space] = fd;
   }
   registered_version_ = version;
-  for (auto& worker : workers_)
-    if (worker->fills) wake(*worker);
+  if (main_filler_) wake(*main_filler_);
 }
 
 // With the space's lock held exclusively, before its descriptor is closed: the number may be used again at once.
@@ -160,14 +192,17 @@ void FaultLoop::work(Worker& worker) {
     // Without it everything works, slower.
     (void)::pthread_setaffinity_np(::pthread_self(), sizeof set, &set);
   }
-  bool fill_more = worker.fills;
+  const bool fills = &worker == main_filler_;
+  bool fill_more = fills, watch = worker.filler.helps;
   while (!stopping_.load(std::memory_order_relaxed)) {
     const bool busy = fill_more || !worker.tasks.empty() || !worker.left.empty();
     // While filling, a fault is first left to the worker of the CPU where it happened: if it were served from here, the faulting thread
     // would have to be woken across CPUs.
-    take_messages(worker, busy ? 0 : -1, fill_more && workers_.size() > 1);
+    take_messages(worker, busy ? 0 : watch ? kHelperTickMs : -1, fills && fill_more && workers_.size() > 1);
     serve_tasks(worker);
-    fill_more = worker.fills && !disk_wait_.load() && !fill_held_.load() && fill_step(worker) == FillStep::kProgress;
+    if (disk_wait_.load() || fill_held_.load()) fill_more = false;
+    else if (fills) fill_more = fill_step(worker) == FillStep::kProgress;
+    else fill_more = (watch = needs_help(worker)) && help(worker) == FillStep::kProgress;
   }
 }
 
@@ -225,14 +260,14 @@ void FaultLoop::serve_tasks(Worker& worker) {
   }
 }
 
-FaultServer::Chunk FaultLoop::chunk() {
+FaultServer::Chunk FaultLoop::chunk(Filler& filler) {
   const uint64_t demand = demand_.load(std::memory_order_relaxed);
-  if (demand != fill_demand_) {
-    fill_demand_ = demand;
-    contended_ = kContendedFor;
+  if (demand != filler.demand) {
+    filler.demand = demand;
+    filler.contended = kContendedFor;
   }
-  if (contended_ == 0) return kQuiet;
-  --contended_;
+  if (filler.contended == 0) return kQuiet;
+  --filler.contended;
   return kContended;
 }
 
@@ -251,35 +286,69 @@ bool FaultLoop::prepare_ahead() {
   return false;
 }
 
+void FaultLoop::look_at_spaces(Filler& filler) {
+  const uint64_t version = table_.version();
+  if (version == filler.version) return;
+  filler.version = version;
+  filler.spaces = table_.spaces();
+  std::erase_if(filler.states, [&](const auto& entry) { return std::ranges::find(filler.spaces, entry.first) == filler.spaces.end(); });
+}
+
+FaultLoop::FillState& FaultLoop::state_of(Filler& filler, Space& space) {
+  FillState& state = filler.states[&space];
+  if (state.serial == space.state().serial) return state;
+  state = {};  // fresh, or another address space in the same place
+  state.serial = space.state().serial;
+  if (!filler.helps && options_.prefetch == Prefetch::kRecorded)
+    for (const auto& [pid, pages] : options_.recorded)
+      if (pid == space.pid()) state.recorded = &pages;
+  return state;
+}
+
 FaultLoop::FillStep FaultLoop::fill_step(Worker& worker) {
   if (prepare_ahead()) return FillStep::kProgress;
-  if (const uint64_t version = table_.version(); version != fill_version_) {
-    fill_version_ = version;
-    fill_spaces_ = table_.spaces();
-    std::erase_if(fill_states_, [&](const auto& entry) {
-      return std::find(fill_spaces_.begin(), fill_spaces_.end(), entry.first) == fill_spaces_.end();
-    });
-  }
-  for (Space* space : fill_spaces_) {
-    auto [it, fresh] = fill_states_.try_emplace(space);
-    FillState& state = it->second;
-    if (state.serial != space->state().serial) {
-      state = {};  // another address space in the same place
-      state.serial = space->state().serial;
-      fresh = true;
-    }
-    if (fresh && options_.prefetch == Prefetch::kRecorded)
-      for (const auto& [pid, pages] : options_.recorded)
-        if (pid == space->pid()) state.recorded = &pages;
+  look_at_spaces(worker.filler);
+  for (Space* space : worker.filler.spaces) {
+    FillState& state = state_of(worker.filler, *space);
     if (state.stuck) continue;
     if (state.recorded != nullptr) return fill_recorded(worker, *space, state);
+    sequential_ = true;
+    return fill_space(worker, *space, state);
+  }
+  return FillStep::kNothingToDo;
+}
+
+bool FaultLoop::needs_help(Worker& worker) {
+  look_at_spaces(worker.filler);
+  return std::ranges::any_of(worker.filler.spaces, [&](Space* space) { return !state_of(worker.filler, *space).stuck; });
+}
+
+// The filling worker goes upwards from the first missing page. A helper takes the second half of the way that is before it, then the second
+// half of what is left of that, until it is not worth it any more.
+FaultLoop::FillStep FaultLoop::help(Worker& worker) {
+  Filler& filler = worker.filler;
+  const auto now = std::chrono::steady_clock::now();
+  if (const uint64_t demand = demand_.load(std::memory_order_relaxed); demand != filler.demand || filler.quiet_since.time_since_epoch().count() == 0) {
+    filler.demand = demand;
+    filler.quiet_since = now;
+  }
+  if (!sequential_.load() || now - filler.quiet_since < kQuietFor) return FillStep::kNothingToDo;
+  for (Space* space : filler.spaces) {
+    FillState& state = state_of(filler, *space);
+    if (state.stuck) continue;
+    if (state.cursor.at == 0) {
+      const auto half = middle(*space, state.helped_from);
+      state.stuck = !half;
+      if (!half) continue;
+      state.cursor.at = state.helped_from = *half;
+    }
     return fill_space(worker, *space, state);
   }
   return FillStep::kNothingToDo;
 }
 
 FaultLoop::FillStep FaultLoop::fill_recorded(Worker& worker, Space& space, FillState& state) {
-  for (uint64_t budget = chunk().pages; budget != 0; --budget) {
+  for (uint64_t budget = chunk(worker.filler).pages; budget != 0; --budget) {
     if (state.next_recorded == state.recorded->size()) {
       state.recorded = nullptr;
       return FillStep::kProgress;
@@ -300,7 +369,7 @@ FaultLoop::FillStep FaultLoop::fill_recorded(Worker& worker, Space& space, FillS
 
 FaultLoop::FillStep FaultLoop::fill_space(Worker& worker, Space& space, FillState& state) {
   Wanted wanted = {};
-  switch (server_.fill(space, state.cursor, chunk(), wanted)) {
+  switch (server_.fill(space, state.cursor, chunk(worker.filler), wanted)) {
     case FaultServer::Fill::kProgress: state.progressed = true; return FillStep::kProgress;
     case FaultServer::Fill::kRetry:
       drain(worker, space);

@@ -60,9 +60,29 @@ class FaultLoop {
     Space* space;
     Vaddr address;
   };
+  // Filling of one address space.
+  struct FillState {
+    FillCursor cursor;
+    uint64_t serial = 0;
+    bool progressed = false;
+    bool stuck = false;       // a whole pass brought nothing: what is left cannot be read (a helper: is not worth it)
+    Vaddr helped_from = UINT64_MAX;  // a helper has filled from here on
+    const std::vector<PageName>* recorded = nullptr;
+    size_t next_recorded = 0;
+  };
+  // What a worker knows of the background fill. One worker fills; the others help it while nobody waits for a page.
+  struct Filler {
+    bool helps = false;
+    std::vector<Space*> spaces;
+    std::map<Space*, FillState> states;
+    uint64_t version = 0;         // of the table, that `spaces` comes from
+    uint64_t demand = 0;          // faults served when last looked at
+    unsigned contended = 0;       // chunks that are still to be small
+    std::chrono::steady_clock::time_point quiet_since;  // a helper's
+  };
   struct Worker {
     int cpu = -1;  // -1: not bound
-    bool fills = false;
+    Filler filler;
     UniqueFd epoll;
     UniqueFd wake;
     Scratch scratch;
@@ -71,15 +91,6 @@ class FaultLoop {
     std::vector<Space*> left;  // whose messages are left to another worker, for a moment
     std::chrono::steady_clock::time_point left_since;
     std::thread thread;
-  };
-  // Filling of one address space.
-  struct FillState {
-    FillCursor cursor;
-    uint64_t serial = 0;
-    bool progressed = false;
-    bool stuck = false;       // a whole pass brought nothing: what is left cannot be read
-    const std::vector<PageName>* recorded = nullptr;
-    size_t next_recorded = 0;
   };
   enum class FillStep { kProgress, kWaitForDisk, kNothingToDo };
 
@@ -90,9 +101,13 @@ class FaultLoop {
   void drain(Worker& worker, Space& space);
   void serve_tasks(Worker& worker);
   FillStep fill_step(Worker& worker);
+  FillStep help(Worker& worker);
+  bool needs_help(Worker& worker);
+  void look_at_spaces(Filler& filler);
+  FillState& state_of(Filler& filler, Space& space);
   FillStep fill_space(Worker& worker, Space& space, FillState& state);
   FillStep fill_recorded(Worker& worker, Space& space, FillState& state);
-  FaultServer::Chunk chunk();
+  FaultServer::Chunk chunk(Filler& filler);
   void read_done(const std::vector<DiskReader::Waiter>& waiters, int error);
   void kill(Space& space, Vaddr address);
   bool finish_if_complete(Space& space);
@@ -115,15 +130,12 @@ class FaultLoop {
   std::map<Space*, int> registered_;  // what the epolls watch
   std::atomic<uint64_t> registered_version_ = 0;
 
-  // Of the filling worker alone.
-  std::vector<Space*> fill_spaces_;
-  std::map<Space*, FillState> fill_states_;
-  uint64_t fill_version_ = 0;
-  uint64_t fill_demand_ = 0;
-  uint32_t ahead_file_ = 0;     // made ready for faults before the fill begins, up to here
+  // Of the filling worker alone: what is made ready for faults before the fill begins, up to here.
+  uint32_t ahead_file_ = 0;
   uint64_t ahead_offset_ = 0;
-  unsigned contended_ = 0;
   std::atomic<bool> disk_wait_ = false;
+  std::atomic<bool> sequential_ = false;  // recordings are in, what is left comes in the order of addresses
+  Worker* main_filler_ = nullptr;         // nullptr: nothing is filled
 
   std::vector<std::unique_ptr<Worker>> workers_;
   Worker reader_side_;  // the disk reader's thread serves with this

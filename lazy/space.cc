@@ -92,7 +92,7 @@ bool Space::missing(const Segment& segment, Vaddr address) const { return missin
 uint64_t Space::missing_run(const Segment& segment, Vaddr address, uint64_t limit) const {
   Bitmap& bitmap = *arena_->at<Bitmap>(segment.bitmap);
   const uint64_t first = segment.bit + (address - segment.at) / kPageSize;
-  const uint64_t end = std::min(first + limit, segment.bit + segment.pages);
+  const uint64_t end = first + std::min(limit, segment.bit + segment.pages - first);
   return find_bit(bitmap, first, end, false) - first;
 }
 
@@ -107,10 +107,11 @@ std::optional<Gap> Space::next_gap(Vaddr from, uint64_t limit) const {
     const Vaddr start = std::max(from, it->at);
     Bitmap& bitmap = *arena_->at<Bitmap>(it->bitmap);
     const uint64_t end = it->bit + it->pages;
-    const uint64_t bit = find_bit(bitmap, it->bit + (start - it->at) / kPageSize, end, true);
-    if (bit == end) continue;
-    const Vaddr at = it->at + (bit - it->bit) * kPageSize;
-    return Gap{*it, at, missing_run(*it, at, limit)};
+    for (uint64_t bit = it->bit + (start - it->at) / kPageSize; (bit = find_bit(bitmap, bit, end, true)) != end;) {
+      const Vaddr at = it->at + (bit - it->bit) * kPageSize;
+      // None, if another thread has just put the page in.
+      if (const uint64_t pages = missing_run(*it, at, limit)) return Gap{*it, at, pages};
+    }
   }
   return std::nullopt;
 }
