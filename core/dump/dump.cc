@@ -57,7 +57,7 @@ class Dump {
     inventory.ns_per_id = true;
     inventory.lsmtype = image::Lsmtype::NO_LSM;
     TRY(image::write_one(dir_, kInventoryDraft, image::kInventory, inventory));
-    if (settings_.sync && ::syncfs(dir_.fd()) < 0) return sys_error("{}: the images cannot be brought to stable storage", dir_.name());
+    if (settings_.sync) TRY(dir_.sync());
     if (::renameat(dir_.fd(), kInventoryDraft, dir_.fd(), kInventoryName) < 0) return sys_error("{}/{}", dir_.name(), kInventoryName);
     if (settings_.sync && ::fsync(dir_.fd()) < 0) return sys_error("{}: the directory cannot be brought to stable storage", dir_.name());
     return {};
@@ -85,6 +85,7 @@ class Dump {
       const MemoryCounts counts = TRY(write_memory(task.frozen->pid, task.space, stacks, dir_, pages_id++, hooks_.written));
       stats.pages_scanned += counts.pages_scanned;
       stats.pages_written += counts.pages_written;
+      if (settings_.sync && counts.pages_written) dir_.begin_sync(fmt::format("pages-{}.img", pages_id - 1));
     }
     uint64_t scanned = 0, written = 0;
     for (const objects::SharedObject& object : shared) {

@@ -1,5 +1,6 @@
 #include "core/image/image_dir.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -36,6 +37,27 @@ bool ImageDir::exists(const std::string& file) const { return ::faccessat(fd_.ge
 
 Result<void> ImageDir::remove(const std::string& file) const {
   if (::unlinkat(fd_.get(), file.c_str(), 0) < 0 && errno != ENOENT) return sys_error("{}/{} cannot be removed", name_, file);
+  return {};
+}
+
+void ImageDir::begin_sync(const std::string& file) const {
+  const UniqueFd fd(::openat(fd_.get(), file.c_str(), O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC));
+  if (fd) (void)::sync_file_range(fd.get(), 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
+Result<void> ImageDir::sync() const {
+  const std::unique_ptr<DIR, int (*)(DIR*)> list(::fdopendir(TRY(open_file(".", O_RDONLY | O_DIRECTORY)).release()), ::closedir);
+  if (!list) return sys_error("{} cannot be read", name_);
+  std::vector<std::string> files;
+  while (const dirent* entry = ::readdir(list.get()))
+    if (entry->d_type == DT_REG || entry->d_type == DT_UNKNOWN) files.push_back(entry->d_name);
+  // All of them are on their way before the first one is waited for.
+  for (const std::string& file : files) begin_sync(file);
+  for (const std::string& file : files) {
+    const UniqueFd fd(::openat(fd_.get(), file.c_str(), O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC));
+    if (!fd && (errno == ENOENT || errno == ELOOP)) continue;
+    if (!fd || ::fsync(fd.get()) < 0) return sys_error("{}/{} cannot be brought to stable storage", name_, file);
+  }
   return {};
 }
 
