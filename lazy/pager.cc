@@ -172,7 +172,8 @@ std::optional<std::vector<Vaddr>> recording_of(int dir_fd, pid_t pid) {
 
 }  // namespace
 
-Result<uint64_t> Pager::fill_recorded(int dir_fd, uint64_t limit) {
+Result<uint64_t> Pager::fill_recorded(int dir_fd, std::chrono::microseconds limit) {
+  const auto end = std::chrono::steady_clock::now() + limit;
   uint64_t pages = 0;
   for (const auto& [pid, space] : state_->spaces) {
     const auto named = state_->named.find(pid);
@@ -180,7 +181,7 @@ Result<uint64_t> Pager::fill_recorded(int dir_fd, uint64_t limit) {
     const auto origins = recording_of(dir_fd, named->second.image_pid);
     if (!origins) continue;
     Installer installer(state_->memory, *state_->table);
-    for (size_t i = 0; i < std::min<uint64_t>(limit, origins->size()); ++i, ++pages)
+    for (size_t i = 0; i < origins->size() && std::chrono::steady_clock::now() < end; ++i, ++pages)
       TRY(installer.until_done(*space, (*origins)[i], [&](FaultServer& server, Scratch& scratch, Wanted& wanted) {
         return server.serve_named(*space, {named->second.index, (*origins)[i]}, scratch, wanted);
       }));

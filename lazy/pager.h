@@ -58,9 +58,9 @@ class Pager {
 
   // Puts the page in now, waiting for the disk if need be. Nothing happens if it is in place or not in a lazy area.
   Result<void> install(pid_t pid, Vaddr page);
-  // Puts in the first `limit` pages of the recording of each process, for which `working-set-<pid>.flws` exists in `dir_fd`.
+  // For about the time `limit`, puts in the first pages of the recording of each process, for which `working-set-<pid>.flws` exists in `dir_fd`.
   // Gives the number of pages. A recording that cannot be used is a warning.
-  Result<uint64_t> fill_recorded(int dir_fd, uint64_t limit);
+  Result<uint64_t> fill_recorded(int dir_fd, std::chrono::microseconds limit);
   // Puts everything in, with several threads, and closes the descriptors. The processes must not be running.
   // `progress` is told the pages done and in all, from the calling thread.
   using Progress = std::function<void(uint64_t done, uint64_t all)>;

@@ -138,7 +138,8 @@ TEST_CASE("first touches are recorded and replayed") {
     std::vector<Vaddr> moved;
     for (const uint64_t page : {300, 20, 111}) moved.push_back(target.address() + page * kPageSize);
     REQUIRE(write_working_set(dir.get(), working_set_name(target.pid()), moved));
-    CHECK(*target.pager().fill_recorded(dir.get(), 2) == 2);
+    CHECK(*target.pager().fill_recorded(dir.get(), std::chrono::microseconds(0)) == 0);
+    CHECK(*target.pager().fill_recorded(dir.get(), std::chrono::seconds(60)) == 3);
     const pid_t guard = target.serve({.prefetch = Prefetch::kRecorded, .working_set_dir = dir.get()});
     CHECK(target.wait() == 0);
     CHECK(reap(guard) == 0);

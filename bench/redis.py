@@ -1,14 +1,19 @@
 #!/usr/bin/env python3
-"""The demo: a redis-server with data is checkpointed, and brought back in several ways, timed until it answers.
+"""A redis-server with data is checkpointed, and brought back in several ways, timed until it answers; every key is verified.
 
-usage: demo.py PATH_OF_FAULTLINE [MEBIBYTES]
+usage: bench/redis.py PATH_OF_FAULTLINE [MEBIBYTES] [--rounds N]
+
+Without --rounds it is the demo: each way once, for people. With it: each way N times in turn, after one to warm up, as JSON.
 """
+import argparse
 import ctypes
+import json
 import os
 import random
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -203,7 +208,7 @@ class Demo:
         self.rows.append((what, command, answer))
         self.kill_redis()
 
-    def main(self):
+    def checkpoint(self):
         self.say(f"redis-server on port {self.port}, filling it with {self.count} keys of {VALUE_SIZE} bytes ...")
         self.start_redis()
         self.wait_listening()
@@ -219,7 +224,10 @@ class Demo:
         self.wait_gone()
         size = sum(os.stat(os.path.join(self.images, f)).st_blocks * 512 for f in os.listdir(self.images))
         self.say(f"checkpoint of process {pid}: {size / 2**20:.0f} MiB in {seconds * 1000:.0f} ms; the process is gone\n")
+        return pid
 
+    def main(self):
+        pid = self.checkpoint()
         since = time.monotonic()
         self.start_redis()
         answer = self.first_answer(since)
@@ -230,6 +238,26 @@ class Demo:
         self.restore("restore --lazy-pages", pid, "--lazy-pages", "--prefetch=sequential")
         self.restore("restore --lazy-pages, recorded", pid, "--lazy-pages")
         self.table()
+
+    def bench(self, rounds):
+        """Milliseconds: what the commands take, and when the first answer has come, counted from the start of the command."""
+        self.say = lambda text: None
+        pid = self.checkpoint()
+        self.restore("makes the recording", pid, "--lazy-pages")
+        ways = {"eager": [], "lazy, sequential": ["--lazy-pages", "--prefetch=sequential"], "lazy, recorded": ["--lazy-pages"]}
+        self.rows = []
+        for _ in range(rounds + 1):
+            for what, options in ways.items():
+                self.restore(what, pid, *options)
+        figures = {}
+        for what in ways:
+            mine = [row for row in self.rows if row[0] == what][1:]
+            for name, values in (("command", [r[1] * 1000 for r in mine]), ("first answer", [r[2] * 1000 for r in mine]),
+                                 ("answer after the command", [(r[2] - r[1]) * 1000 for r in mine])):
+                figures[f"{what}: {name}"] = {"median": statistics.median(values), "min": min(values), "max": max(values), "values": values}
+        figures["allowed: 1.2 x lazy command + answer of the eager one"] = (
+            1.2 * figures["lazy, recorded: command"]["median"] + figures["eager: answer after the command"]["median"])
+        return figures
 
     def wait_listening(self):
         for _ in range(10000):
@@ -248,12 +276,20 @@ class Demo:
 
 
 def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("faultline")
+    p.add_argument("mebibytes", nargs="?", type=int, default=256)
+    p.add_argument("--rounds", type=int)
+    options = p.parse_args()
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    demo = Demo(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 256)
+    demo = Demo(options.faultline, options.mebibytes)
     try:
-        demo.main()
+        if options.rounds:
+            print(json.dumps(demo.bench(options.rounds)))
+        else:
+            demo.main()
     except Failed as failure:
-        print(f"demo: {failure}\ndemo: images and logs are kept in {demo.dir}", file=sys.stderr)
+        print(f"{failure}\nimages and logs are kept in {demo.dir}", file=sys.stderr)
         return 1
     finally:
         demo.kill_redis()
