@@ -121,7 +121,7 @@ class Sink {
   }
 
   Result<MemoryCounts> finish() {
-    if (!pages_) return counts_;
+    if (!pages_) TRY(begin());  // also without a page: a missing pagemap is a damaged checkpoint
     TRY(put_entry());
     TRY(flush());
     TRY(writer_->close());

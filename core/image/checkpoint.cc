@@ -118,10 +118,13 @@ class Loader {
       if (task.fds[i].fd > (1u << 30) || (i && task.fds[i].fd == task.fds[i - 1].fd))
         return bad("fdinfo-{}.img: descriptor {} is not valid, or occurs twice", task.ids->files_id, task.fds[i].fd);
     TRY(areas(pid, *task.mm));
-    const std::string pagemap = fmt::format("pagemap-{}.img", pid);
-    if (!dir_.exists(pagemap)) return error(ENOENT, "{}/{} is missing: without it the process would get zero pages", dir_.name(), pagemap);
-    task.pagemap = TRY(load_pagemap(dir_, pagemap, v1_));
+    task.pagemap = TRY(pagemap(fmt::format("pagemap-{}.img", pid)));
     return {};
+  }
+
+  Result<Pagemap> pagemap(const std::string& file) {
+    if (!dir_.exists(file)) return error(ENOENT, "{}/{} is missing: without it there would be zeros in memory", dir_.name(), file);
+    return load_pagemap(dir_, file, v1_);
   }
 
   Result<void> areas(uint32_t pid, const MmEntry& mm) {
@@ -164,7 +167,7 @@ class Loader {
   }
 
   Result<void> shared(uint64_t shmid) {
-    if (!c_.shared.contains(shmid)) c_.shared[shmid] = TRY(load_pagemap(dir_, fmt::format("pagemap-shmem-{}.img", shmid), v1_));
+    if (!c_.shared.contains(shmid)) c_.shared[shmid] = TRY(pagemap(fmt::format("pagemap-shmem-{}.img", shmid)));
     return {};
   }
 
