@@ -246,10 +246,10 @@ void FaultLoop::kill(Space& space, Vaddr address) {
   (void)space.fd().poison(address, kPageSize);
 }
 
-bool FaultLoop::wait(std::chrono::milliseconds timeout) {
+bool FaultLoop::wait(std::chrono::milliseconds timeout, int also) {
   const timespec time = {.tv_sec = timeout.count() / 1000, .tv_nsec = timeout.count() % 1000 * 1000000};
-  pollfd done = {.fd = done_.get(), .events = POLLIN, .revents = 0};
-  if (::ppoll(&done, 1, &time, nullptr) == 1) forget_notice(done_.get());
+  pollfd both[] = {{.fd = done_.get(), .events = POLLIN, .revents = 0}, {.fd = also, .events = POLLIN, .revents = 0}};
+  if (::ppoll(both, 2, &time, nullptr) > 0 && both[0].revents) forget_notice(done_.get());
   for (Space* space : table_.spaces()) {
     if (options_.prefetch == Prefetch::kNone && finish_if_complete(*space)) continue;
     std::unique_lock lock(space->lock());

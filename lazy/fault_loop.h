@@ -43,8 +43,8 @@ class FaultLoop {
   void hold_fill() { fill_held_ = true; }
   void release_fill();
 
-  // Waits at most `timeout`, or until something has changed. Looks after processes that are gone. True when no address space is open.
-  bool wait(std::chrono::milliseconds timeout);
+  // Waits at most `timeout`, or until something has changed or the descriptor `also` (-1: none) is readable. Looks after processes that are gone. True when no address space is open.
+  bool wait(std::chrono::milliseconds timeout, int also = -1);
   void stop();
 
   FaultServer& server() { return server_; }

@@ -43,9 +43,10 @@ void write_recordings(const FaultLoop& loop, const GuardOptions& options) {
   }
 }
 
-// Serves until nothing is left to do.
-Result<void> run_pager(const Memory& memory, SpaceTable& table, const GuardOptions& options, bool successor,
-                       Shared& shared) {
+enum class Served { kAll, kGuardGone };
+
+// Serves until nothing is left to do, or until the guard is gone: then nothing is served any more, and all threads but this one have ended.
+Result<Served> run_pager(const Memory& memory, SpaceTable& table, const GuardOptions& options, bool successor, pid_t guard_pid, Shared& shared) {
   (void)::prctl(PR_SET_NAME, "faultline-pager");
   LoopOptions loop_options = options.loop;
   // A successor has not seen the beginning, and a recording of the rest would replace a good one.
@@ -67,16 +68,13 @@ Result<void> run_pager(const Memory& memory, SpaceTable& table, const GuardOptio
     shared.fed = true;
     loop.release_fill();
   }
-  const UniqueFd guard(static_cast<int>(::syscall(SYS_pidfd_open, ::getppid(), 0)));
-  bool guarded = true;
+  const UniqueFd guard(static_cast<int>(::syscall(SYS_pidfd_open, guard_pid, 0)));
+  bool guarded = static_cast<bool>(guard) && ::getppid() == guard_pid;
   const auto record_end = Clock::now() + options.loop.record_time;
   bool recording = loop.recording();
-  while (!loop.wait(kTick)) {
+  while (guarded && !loop.wait(kTick, guard.get())) {
     pollfd p = {.fd = guard.get(), .events = POLLIN, .revents = 0};
-    if (guarded && guard && ::poll(&p, 1, 0) == 1) {
-      guarded = false;
-      LOG_WARNING("pager: its guard is gone; if the pager is killed too, processes whose memory is incomplete read zeros");
-    }
+    guarded = ::poll(&p, 1, 0) == 0;
     if (recording && Clock::now() >= record_end) {
       loop.stop_recording();
       write_recordings(loop, options);
@@ -85,8 +83,9 @@ Result<void> run_pager(const Memory& memory, SpaceTable& table, const GuardOptio
   }
   loop.stop();
   if (recording) write_recordings(loop, options);
+  if (!guarded) return Served::kGuardGone;
   LOG_INFO("pager: done, {} pages were put in", loop.server().copied());
-  return {};
+  return Served::kAll;
 }
 
 // fork(), but with one descriptor table for both, so that a descriptor that one opens is open in the other.
@@ -141,9 +140,15 @@ void kill_processes(SpaceTable& table) {
   int quick_deaths = 0;
   for (bool successor = false;; successor = true) {
     const auto begun = Clock::now();
+    const pid_t self = ::getpid();
     const pid_t pid = fork_sharing_files();
     if (pid == 0) {
-      const auto served = run_pager(memory, table, options, successor, shared);
+      const auto served = run_pager(memory, table, options, successor, self, shared);
+      if (served && *served == Served::kGuardGone) {
+        LOG_WARNING("pager: its guard was killed; it is the guard now, and has a new pager");
+        (void)::prctl(PR_SET_NAME, "faultline-guard");
+        continue;
+      }
       if (!served) LOG_ERROR("pager: {}", served.error().what);
       ::_exit(served ? 0 : 1);
     }

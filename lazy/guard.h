@@ -27,7 +27,8 @@ struct GuardOptions {
 // Why closing the last userfaultfd must not happen while pages are missing: the kernel wakes who waits, and they read zeros.
 //  * the pager dies: the descriptors stay open in the guard, blocked threads stay blocked. The guard forks a new pager, which applies
 //    what its predecessor had read, wakes everybody, and lost faults come again.
-//  * the guard dies: the pager says so in the log and goes on.
+//  * the guard dies: the pager becomes the guard and forks a new pager.
+//  * both die at once: nothing is left to help.
 //  * the pager cannot be replaced (it dies again and again, or cannot be forked): the guard kills the restored processes.
 // Waits until the first pager serves. Gives the guard's pid; it exits with 0 when the pager has nothing left to do.
 // Errors: those of fork(2) and pipe(2); what kept the pager from starting.
