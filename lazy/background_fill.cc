@@ -168,19 +168,16 @@ FaultLoop::FillStep FaultLoop::fill_space(Worker& worker, Space& space, FillStat
       reader_.want(wanted, nullptr);
       return FillStep::kWaitForDisk;
     case FaultServer::Fill::kGone:
-      {
-        std::unique_lock lock(space.lock());
-        if (space.open()) {
-          forget(space);
-          table_.close(space);
-        }
-      }
+      state.stuck = true;
       signal_done();
       return FillStep::kProgress;
     case FaultServer::Fill::kEnd: break;
   }
   // Events may have moved missing pages behind the cursor: passes are made until one brings nothing.
-  if (!finish_if_complete(space)) {
+  if (complete(space)) {
+    state.stuck = true;
+    signal_done();
+  } else {
     state.stuck = !std::exchange(state.progressed, false);
     state.cursor.at = 0;
   }

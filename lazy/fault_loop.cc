@@ -137,16 +137,9 @@ void FaultLoop::forget(Space& space) {
   registered_.erase(it);
 }
 
-bool FaultLoop::finish_if_complete(Space& space) {
-  std::unique_lock lock(space.lock());
-  if (!space.open()) return true;
-  if (space.next_gap(0, 1)) return false;
-  LOG_INFO("pager: process {}: all pages are in place", space.pid());
-  forget(space);
-  table_.close(space);
-  lock.unlock();
-  signal_done();
-  return true;
+bool FaultLoop::complete(Space& space) {
+  std::shared_lock lock(space.lock());
+  return space.open() && !space.next_gap(0, 1);
 }
 
 void FaultLoop::signal_done() { notify(done_.get()); }
@@ -250,11 +243,13 @@ bool FaultLoop::wait(std::chrono::milliseconds timeout, int also) {
   const timespec time = {.tv_sec = timeout.count() / 1000, .tv_nsec = timeout.count() % 1000 * 1000000};
   pollfd both[] = {{.fd = done_.get(), .events = POLLIN, .revents = 0}, {.fd = also, .events = POLLIN, .revents = 0}};
   if (::ppoll(both, 2, &time, nullptr) > 0 && both[0].revents) forget_notice(done_.get());
+  // Closed only from here: this thread is bound to no CPU, so that it can go where it is not in the way (see Space::close).
   for (Space* space : table_.spaces()) {
-    if (options_.prefetch == Prefetch::kNone && finish_if_complete(*space)) continue;
     std::unique_lock lock(space->lock());
-    if (!space->open() || space->fd().alive()) continue;
-    LOG_INFO("pager: process {} is gone", space->pid());
+    if (!space->open()) continue;
+    const bool gone = !space->fd().alive();
+    if (!gone && space->next_gap(0, 1)) continue;
+    LOG_INFO("pager: process {}{}", space->pid(), gone ? " is gone" : ": all pages are in place");
     forget(*space);
     table_.close(*space);
   }

@@ -43,7 +43,7 @@ class FaultLoop {
   void hold_fill() { fill_held_ = true; }
   void release_fill();
 
-  // Waits at most `timeout`, or until something has changed or the descriptor `also` (-1: none) is readable. Looks after processes that are gone. True when no address space is open.
+  // Waits at most `timeout`, or until something has changed or the descriptor `also` (-1: none) is readable. Closes the address spaces of processes that are gone or have all their pages. True when no address space is open.
   bool wait(std::chrono::milliseconds timeout, int also = -1);
   void stop();
 
@@ -110,7 +110,7 @@ class FaultLoop {
   FaultServer::Chunk chunk(Filler& filler);
   void read_done(const std::vector<DiskReader::Waiter>& waiters, int error);
   void kill(Space& space, Vaddr address);
-  bool finish_if_complete(Space& space);
+  bool complete(Space& space);
   void forget(Space& space);
   void wake(Worker& worker);
   void signal_done();

@@ -46,6 +46,9 @@ void clear_bits(Bitmap& bitmap, uint64_t first, uint64_t count) {
   }
 }
 
+// The end of a segment's bits: past the last stored page of a shared object there are none, and nothing is missing.
+uint64_t last_bit(const Bitmap& bitmap, const Segment& segment) { return std::min(segment.bit + segment.pages, bitmap.bits); }
+
 // The first bit in [from, end) that equals `value`, or `end`.
 uint64_t find_bit(Bitmap& bitmap, uint64_t from, uint64_t end, bool value) {
   while (from < end) {
@@ -91,8 +94,9 @@ bool Space::missing(const Segment& segment, Vaddr address) const { return missin
 
 uint64_t Space::missing_run(const Segment& segment, Vaddr address, uint64_t limit) const {
   Bitmap& bitmap = *arena_->at<Bitmap>(segment.bitmap);
-  const uint64_t first = segment.bit + (address - segment.at) / kPageSize;
-  const uint64_t end = first + std::min(limit, segment.bit + segment.pages - first);
+  const uint64_t first = segment.bit + (address - segment.at) / kPageSize, last = last_bit(bitmap, segment);
+  if (first >= last) return 0;
+  const uint64_t end = first + std::min(limit, last - first);
   return find_bit(bitmap, first, end, false) - first;
 }
 
@@ -106,8 +110,8 @@ std::optional<Gap> Space::next_gap(Vaddr from, uint64_t limit) const {
   for (; it != all.end(); ++it) {
     const Vaddr start = std::max(from, it->at);
     Bitmap& bitmap = *arena_->at<Bitmap>(it->bitmap);
-    const uint64_t end = it->bit + it->pages;
-    for (uint64_t bit = it->bit + (start - it->at) / kPageSize; (bit = find_bit(bitmap, bit, end, true)) != end;) {
+    const uint64_t end = last_bit(bitmap, *it);
+    for (uint64_t bit = it->bit + (start - it->at) / kPageSize; bit < end && (bit = find_bit(bitmap, bit, end, true)) != end;) {
       const Vaddr at = it->at + (bit - it->bit) * kPageSize;
       // None, if another thread has just put the page in.
       if (const uint64_t pages = missing_run(*it, at, limit)) return Gap{*it, at, pages};
@@ -252,6 +256,10 @@ Result<void> Space::publish(Arena& arena, std::span<const Segment> segments, std
 void Space::set_applied(size_t number) { state_->commit.store((state_->commit.load() & ~uint64_t{0xff}) | number); }
 
 void Space::close(Arena& arena) {
+  // While a userfaultfd is being released, faults on what is still registered with it are tried again and again inside the kernel, without
+  // letting anybody else run on that CPU: not the thread either that releases it, if it has to wait for the address space there
+  // (handle_userfault in fs/userfaultfd.c; a soft lockup on kernels without preemption). So nothing is registered any more by then.
+  for (const Segment& s : segments()) (void)fd().unregister_range(s.at, s.pages * kPageSize);
   // Free first: a pager that dies in here leaves blocks behind, not a space without memory.
   state_->status.store(SpaceState::kFree);
   ::close(state_->uffd.exchange(-1));

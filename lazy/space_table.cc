@@ -98,12 +98,8 @@ Result<Space*> SpaceTable::add(pid_t pid, UniqueFd uffd, std::span<const Area> a
     Segment s = {.at = a.start, .pages = a.length / kPageSize, .origin = a.origin, .index = a.index, .shared = index.shared,
                  .bitmap = block, .bit = bit};
     if (index.shared) {
-      // Past the last stored page the object is zero: no segment is needed there.
       s.bitmap = shared_bitmaps_[a.index];
       s.bit = a.origin / kPageSize;
-      const uint64_t bits = arena_.at<Bitmap>(s.bitmap)->bits;
-      if (s.bit >= bits) continue;
-      s.pages = std::min(s.pages, bits - s.bit);
     } else {
       mark_missing(*arena_.at<Bitmap>(block), bit, index.pages, a.origin, a.origin + a.length);
       bit += s.pages;

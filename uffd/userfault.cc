@@ -51,9 +51,9 @@ Result<void> Userfault::register_range(Vaddr start, uint64_t length, uint64_t mo
   return {};
 }
 
-Result<void> Userfault::unregister_range(Vaddr start, uint64_t length) const {
+Result<void> UserfaultRef::unregister_range(Vaddr start, uint64_t length) const {
   uffdio_range range = {.start = start, .len = length};
-  if (::ioctl(fd_.get(), UFFDIO_UNREGISTER, &range) != 0)
+  if (::ioctl(fd_, UFFDIO_UNREGISTER, &range) != 0)
     return sys_error("cannot unregister {:#x}-{:#x} from userfaultfd", start, start + length);
   return {};
 }

@@ -74,7 +74,6 @@ class Userfault {
 
   // Faults on missing pages of the range come here from now on. Works only in the process that created it, or before it is shared.
   Result<void> register_range(Vaddr start, uint64_t length, uint64_t mode = UFFDIO_REGISTER_MODE_MISSING) const;
-  Result<void> unregister_range(Vaddr start, uint64_t length) const;
 
  private:
   UniqueFd fd_;
@@ -97,6 +96,8 @@ class UserfaultRef {
   void wake(Vaddr start, uint64_t length) const;
   // The same for the whole address space.
   void wake_all() const;
+  // Faults on the range are the kernel's own affair again, and who waits there goes on.
+  Result<void> unregister_range(Vaddr start, uint64_t length) const;
   // Whether the address space still exists.
   bool alive() const;
 
