@@ -77,7 +77,7 @@ struct Options {
   std::vector<std::string> join_ns;
   std::string lsm_profile;
   std::string lsm_mount_context;
-  std::string file_validation = "buildid";
+  std::string file_validation = "filesize";
   bool skip_file_rwx_check = false;
   bool weak_sysctls = false;
 

@@ -218,6 +218,7 @@ Result<void> FrozenTree::add(pid_t pid, Clock::time_point deadline) {
 }
 
 Result<FrozenTree> FrozenTree::freeze(pid_t root, std::chrono::milliseconds timeout) {
+  if (::kill(root, 0) < 0 && errno == ESRCH) return error(ESRCH, "there is no process {}; ps tells which there are", root);
   FrozenTree tree;
   const auto deadline = Clock::now() + timeout;
   TRY(tree.add(root, deadline));
