@@ -48,8 +48,6 @@ class FaultLoop {
   void stop();
 
   FaultServer& server() { return server_; }
-  // Becomes readable when the last address space is closed; for poll(2).
-  int done_fd() const { return done_.get(); }
   // The pages that were touched first, by process; also before the loop has ended.
   std::vector<PageName> touched() const { return recorder_.pages(); }
   bool recording() const { return !recorder_.stopped(); }
