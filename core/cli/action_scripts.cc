@@ -1,8 +1,10 @@
 #include "core/cli/action_scripts.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,6 +12,7 @@
 #include <ranges>
 
 #include "core/base/log.h"
+#include "core/cli/front.h"
 
 namespace faultline::cli {
 
@@ -41,19 +44,21 @@ Result<std::string> executable_path(const std::string& name, const std::string& 
   return error(ENOENT, "--action-script: there is no {}", name);
 }
 
-// SIGPIPE is ignored here, and a restore blocks all signals while it works, which a script must not inherit.
+// SIGPIPE (and SIGTTOU) is ignored here, and a restore blocks all signals while it works, which a script must not inherit.
 struct SpawnAttributes {
   posix_spawnattr_t value;
-  SpawnAttributes() {
+  explicit SpawnAttributes(const StopRequest* front) {
     posix_spawnattr_init(&value);
     sigset_t defaults;
     sigemptyset(&defaults);
     sigaddset(&defaults, SIGPIPE);
+    if (front) sigaddset(&defaults, SIGTTOU);
     posix_spawnattr_setsigdefault(&value, &defaults);
     sigset_t none;
     sigemptyset(&none);
     posix_spawnattr_setsigmask(&value, &none);
-    posix_spawnattr_setflags(&value, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+    if (front) posix_spawnattr_setpgroup(&value, front->front_group());
+    posix_spawnattr_setflags(&value, static_cast<short>(POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | (front ? POSIX_SPAWN_SETPGROUP : 0)));
   }
   ~SpawnAttributes() { posix_spawnattr_destroy(&value); }
 };
@@ -75,7 +80,7 @@ Result<int> ActionScripts::run_one(const std::string& path, const char* action) 
   for (std::string& entry : environment) envp.push_back(entry.data());
   envp.push_back(nullptr);
 
-  const SpawnAttributes attributes;
+  const SpawnAttributes attributes(stop_);
   char* const direct[] = {const_cast<char*>(path.c_str()), nullptr};
   char* const through_shell[] = {const_cast<char*>("/bin/sh"), const_cast<char*>(path.c_str()), nullptr};
   pid_t pid = 0;
@@ -86,10 +91,24 @@ Result<int> ActionScripts::run_one(const std::string& path, const char* action) 
     errno = code;
     return sys_error("cannot run the action script {}", path);
   }
+  TRY(wait_for(path, pid));
   int status = 0;
   while (waitpid(pid, &status, 0) < 0)
     if (errno != EINTR) return sys_error("cannot wait for the action script {}", path);
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+// Its end, or the request to give up.
+Result<void> ActionScripts::wait_for(const std::string& path, pid_t pid) const {
+  if (!stop_) return {};
+  const UniqueFd end(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!end) return sys_error("cannot wait for the action script {}", path);
+  pollfd either[] = {{end.get(), POLLIN, 0}, {stop_->fd(), POLLIN, 0}};
+  while (::poll(either, 2, -1) < 0)
+    if (errno != EINTR) return sys_error("cannot wait for the action script {}", path);
+  if (either[0].revents) return {};
+  auto go_on = stop_->go_on();
+  return go_on ? Result<void>() : wrap(go_on.error(), "the action script {} is not waited for", path);
 }
 
 Result<void> ActionScripts::run(const char* action) {

@@ -7,6 +7,7 @@
 #include "core/base/progress.h"
 #include "core/cli/action_scripts.h"
 #include "core/cli/commands.h"
+#include "core/cli/front.h"
 #include "core/cli/stats.h"
 
 namespace faultline::cli {
@@ -26,20 +27,29 @@ dump::Settings settings_of(const Options& o) {
   return settings;
 }
 
-Result<int> run_dump(Context& context) {
+// In a process of its own: a thread that was just stopped may be in a call that fails by that (core/dump/freeze.cc), and only who is still
+// there can put it right.
+Result<int> work(Context& context, const StopRequest& stop) {
   const Options& o = context.options;
   ActionScripts scripts = TRY(ActionScripts::find(o.action_script, context.start_dir, context.images->fd()));
   scripts.set_init_pid(o.tree);
+  scripts.run_behind(stop);
   TRY(scripts.run("pre-dump"));
 
   ProgressBar bar("dump", shows_progress(o));
   bool script_failed = false;
   dump::Hooks hooks;
+  hooks.go_on = [&]() -> Result<void> {
+    auto go_on = stop.go_on();
+    if (go_on) return go_on;
+    return error(go_on.error().code, "{}; the processes run on as before, and there is no checkpoint", go_on.error().what);
+  };
   hooks.total = [&](uint64_t bytes) { bar.total(bytes); };
   hooks.written = [&](uint64_t bytes) { bar.advance(bytes); };
   hooks.post_dump = [&]() -> Result<void> {
     bar.finish();
     auto done = scripts.run("post-dump");
+    TRY(hooks.go_on());  // who ends the command ends its scripts too, perhaps
     script_failed = !done;
     return done;
   };
@@ -60,6 +70,10 @@ Result<int> run_dump(Context& context) {
   return 0;
 }
 
+Result<int> run_dump(Context& context) {
+  return behind_front([&](const StopRequest& stop) { return work(context, stop); });
+}
+
 }  // namespace
 
 constinit const Command kDumpCommand = {
@@ -69,8 +83,8 @@ constinit const Command kDumpCommand = {
     .usage = "--tree PID [--images-dir DIR] [OPTIONS]",
     .description = "Stops the processes, writes their state and memory into the images directory, and then kills them (default), lets them\n"
                    "run on (-R) or leaves them stopped (-s). They are killed only once the checkpoint is complete on stable storage. If\n"
-                   "anything fails, they run on as before, and no inventory is left in the directory. What cannot be saved is refused\n"
-                   "by name before anything was changed.\n",
+                   "anything fails, or the command is interrupted or killed, they run on as before, and no inventory is left in the\n"
+                   "directory. What cannot be saved is refused by name before anything was changed.\n",
     .examples = "  faultline dump -t 4711 -D images                    checkpoint and kill\n"
                 "  faultline dump -t 4711 -D images -R                 ... and let it run on\n"
                 "  faultline dump -t 4711 -D images -j                 a program that was started from a shell\n"

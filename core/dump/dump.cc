@@ -35,14 +35,17 @@ class Dump {
       if (!task.zombie()) pids.push_back(task.pid);
     TRY(files_.tasks(pids));
     for (FrozenTask& task : tree.tasks()) {
+      TRY(go_on());
       auto collected = collect_task(task, tasks_.empty(), static_cast<uint32_t>(tasks_.size()), files_);
       if (!collected) return Failure(collected.error());
       tasks_.push_back(std::move(*collected));
     }
     TRY(files_.complete());
     // So far everything was only looked at. From here on the processes are entered.
-    for (DumpedTask& task : tasks_)
+    for (DumpedTask& task : tasks_) {
+      TRY(go_on());
       if (!task.frozen->zombie()) TRY(ask_task(task));
+    }
     TRY(memory());
     TRY(images());
     return {};
@@ -56,16 +59,25 @@ class Dump {
     inventory.root_ids = own_ids();
     inventory.ns_per_id = true;
     inventory.lsmtype = image::Lsmtype::NO_LSM;
+    TRY(go_on());
     TRY(image::write_one(dir_, kInventoryDraft, image::kInventory, inventory));
     if (settings_.sync) TRY(dir_.sync());
+    TRY(go_on());
     if (::renameat(dir_.fd(), kInventoryDraft, dir_.fd(), kInventoryName) < 0) return sys_error("{}/{}", dir_.name(), kInventoryName);
     if (settings_.sync && ::fsync(dir_.fd()) < 0) return sys_error("{}: the directory cannot be brought to stable storage", dir_.name());
     return {};
   }
 
+  Result<void> go_on() const { return hooks_.go_on ? hooks_.go_on() : Result<void>(); }
+
   image::DumpStatsEntry stats{};
 
  private:
+  Result<void> written(uint64_t bytes) const {
+    if (hooks_.written) hooks_.written(bytes);
+    return go_on();
+  }
+
   Result<void> memory() {
     const auto begin = Clock::now();
     std::vector<objects::SharedObject> shared = files_.take_shared_objects();
@@ -76,20 +88,21 @@ class Dump {
       for (const objects::SharedObject& object : shared) total += object.size;
       hooks_.total(total);
     }
+    const Written written_so_far = [this](uint64_t bytes) { return written(bytes); };
     uint32_t pages_id = 1;
     for (const DumpedTask& task : tasks_) {
       if (task.frozen->zombie()) continue;
       std::vector<Vaddr> stacks;
       for (const agent::StoppedThread& thread : task.frozen->threads) stacks.push_back(page_down(thread.registers.stack()));
       std::sort(stacks.begin(), stacks.end());
-      const MemoryCounts counts = TRY(write_memory(task.frozen->pid, task.space, stacks, dir_, pages_id++, hooks_.written));
+      const MemoryCounts counts = TRY(write_memory(task.frozen->pid, task.space, stacks, dir_, pages_id++, written_so_far));
       stats.pages_scanned += counts.pages_scanned;
       stats.pages_written += counts.pages_written;
       if (settings_.sync && counts.pages_written) dir_.begin_sync(fmt::format("pages-{}.img", pages_id - 1));
     }
     uint64_t scanned = 0, written = 0;
     for (const objects::SharedObject& object : shared) {
-      const MemoryCounts counts = TRY(write_shared(object, dir_, pages_id++, hooks_.written));
+      const MemoryCounts counts = TRY(write_shared(object, dir_, pages_id++, written_so_far));
       scanned += counts.pages_scanned;
       written += counts.pages_written;
     }
@@ -156,18 +169,16 @@ Result<image::DumpStatsEntry> run(const image::ImageDir& dir, const Settings& se
   TRY(dir.remove(kInventoryName));
   Dump dump(dir, settings, hooks);
   const auto begin = Clock::now();
-  FrozenTree tree = TRY(FrozenTree::freeze(settings.pid, settings.timeout));
+  FrozenTree tree = TRY(FrozenTree::freeze(settings.pid, settings.timeout, [&] { return dump.go_on(); }));
   dump.stats.freezing_time = microseconds_since(begin);
   const auto frozen = Clock::now();
   auto done = dump.frozen(tree);
   if (done) done = dump.complete();
-  if (done && hooks.post_dump) {
-    done = hooks.post_dump();
-    if (!done) static_cast<void>(dir.remove(kInventoryName));
-  }
+  if (done && hooks.post_dump) done = hooks.post_dump();
+  if (done) done = dump.go_on();
   dump.stats.frozen_time = microseconds_since(frozen);
   if (!done) {
-    static_cast<void>(dir.remove(kInventoryDraft));
+    for (const char* name : {kInventoryName, kInventoryDraft}) static_cast<void>(dir.remove(name));
     static_cast<void>(tree.release(Afterwards::kRun));
     return Failure(done.error());
   }

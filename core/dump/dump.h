@@ -19,6 +19,7 @@ struct Settings {
 
 // What the caller may want to do on the way. Any of them may be empty.
 struct Hooks {
+  GoOn go_on;                                   // asked again and again, from two threads; an error abandons the dump
   std::function<void(uint64_t bytes)> total;    // how much memory there is to write, at most
   std::function<void(uint64_t bytes)> written;  // so much more of it is done; called from two threads
   std::function<Result<void>()> post_dump;      // images are complete, the tree still stands; a failure lets it run on

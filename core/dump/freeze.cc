@@ -163,9 +163,82 @@ Result<agent::StoppedThread> describe_thread(pid_t pid, sys::Tracee tracee, Befo
   return thread;
 }
 
+// The threads of one process, on their way to stand still.
+class Stopping {
+ public:
+  Stopping(pid_t pid, Clock::time_point deadline, const GoOn& go_on) : pid_(pid), deadline_(deadline), go_on_(go_on) {}
+
+  // Until no new thread appears. A failure waits until the threads that were interrupted have stopped too: no call may fail by it.
+  Result<void> stop_all() {
+    for (bool fresh = true; fresh;) {
+      TRY(go_on_());
+      if (Clock::now() > deadline_) return error(ETIMEDOUT, "pid {} makes new threads faster than they can be stopped (--timeout)", pid_);
+      const size_t first = tracees_.size();
+      auto done = interrupt_new();
+      fresh = tracees_.size() > first;
+      for (size_t i = first; i < tracees_.size(); ++i) {
+        auto settled = settle(tracees_[i], i == 0);
+        if (!settled && done) done = std::move(settled);
+      }
+      std::erase_if(tracees_, [](const sys::Tracee& t) { return t.tid() == 0; });
+      TRY(std::move(done));
+    }
+    return {};
+  }
+
+  Result<void> describe_into(FrozenTask& task) {
+    for (sys::Tracee& tracee : tracees_) {
+      Before& was = before_[tracee.tid()];
+      task.threads.push_back(TRY(describe_thread(pid_, std::move(tracee), was)));
+    }
+    for (const agent::StoppedThread& thread : task.threads)
+      task.remaining_ns.push_back(thread.call.call == arch::Call::kContinue ? remaining_ns(pid_, thread.call, before_[thread.tracee.tid()].asleep_ns) : -1);
+    return {};
+  }
+
+ private:
+  Result<void> interrupt_new() {
+    for (pid_t tid : TRY(sys::threads_of(pid_))) {
+      if (!seized_.insert(tid).second) continue;
+      before_[tid] = look_before(pid_, tid);
+      auto tracee = sys::Tracee::seize_and_interrupt(tid);
+      if (!tracee && tracee.error().code == ESRCH && tid != pid_) continue;
+      tracees_.push_back(TRY(std::move(tracee)));
+    }
+    return {};
+  }
+
+  Result<void> settle(sys::Tracee& tracee, bool leader) {
+    const pid_t tid = tracee.tid();
+    auto waited = wait_stopped(tracee);
+    if (!waited && waited.error().code == ESRCH && !leader) return {};  // ended on its own
+    TRY(std::move(waited));
+    before_[tid].repeated = TRY(keep_call(tracee));
+    return {};
+  }
+
+  // A thread that does not stop soon sleeps in the kernel until something happens that is not ours to bring about.
+  Result<void> wait_stopped(sys::Tracee& tracee) {
+    for (;;) {
+      auto waited = tracee.wait_interrupted(std::min(deadline_, Clock::now() + kSoon));
+      if (waited || waited.error().code != ETIMEDOUT || Clock::now() >= deadline_) return waited;
+      TRY(go_on_());
+    }
+  }
+
+  static constexpr std::chrono::milliseconds kSoon{20};
+
+  pid_t pid_;
+  Clock::time_point deadline_;
+  const GoOn& go_on_;
+  std::set<pid_t> seized_;
+  std::map<pid_t, Before> before_;
+  std::vector<sys::Tracee> tracees_;
+};
+
 }  // namespace
 
-Result<void> FrozenTree::add(pid_t pid, Clock::time_point deadline) {
+Result<void> FrozenTree::add(pid_t pid, Clock::time_point deadline, const GoOn& go_on) {
   FrozenTask task;
   task.pid = pid;
   task.stat = TRY(sys::read_stat(pid));
@@ -176,40 +249,13 @@ Result<void> FrozenTree::add(pid_t pid, Clock::time_point deadline) {
   }
   task.pidfd.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (!task.pidfd) return sys_error("pid {} cannot be opened", pid);
-  std::set<pid_t> seized;
-  std::map<pid_t, Before> before;
-  std::vector<sys::Tracee> tracees;
-  // Until no new thread appears.
-  for (bool fresh = true; fresh;) {
-    fresh = false;
-    if (Clock::now() > deadline) return error(ETIMEDOUT, "pid {} makes new threads faster than they can be stopped (--timeout)", pid);
-    const size_t first = tracees.size();
-    for (pid_t tid : TRY(sys::threads_of(pid))) {
-      if (!seized.insert(tid).second) continue;
-      before[tid] = look_before(pid, tid);
-      auto tracee = sys::Tracee::seize_and_interrupt(tid);
-      if (!tracee && tracee.error().code == ESRCH && tid != pid) continue;
-      tracees.push_back(TRY(std::move(tracee)));
-      fresh = true;
-    }
-    for (size_t i = first; i < tracees.size(); ++i) {
-      auto waited = tracees[i].wait_interrupted(deadline);
-      if (!waited && waited.error().code == ESRCH && i > 0) continue;  // ended on its own
-      TRY(std::move(waited));
-      before[tracees[i].tid()].repeated = TRY(keep_call(tracees[i]));
-    }
-    std::erase_if(tracees, [](const sys::Tracee& t) { return t.tid() == 0; });
-  }
-  for (sys::Tracee& tracee : tracees) {
-    Before& was = before[tracee.tid()];
-    task.threads.push_back(TRY(describe_thread(pid, std::move(tracee), was)));
-  }
-  for (const agent::StoppedThread& thread : task.threads)
-    task.remaining_ns.push_back(thread.call.call == arch::Call::kContinue ? remaining_ns(pid, thread.call, before[thread.tracee.tid()].asleep_ns) : -1);
+  Stopping threads(pid, deadline, go_on);
+  TRY(threads.stop_all());
+  TRY(threads.describe_into(task));
   task.stat = TRY(sys::read_stat(pid));
   tasks_.push_back(std::move(task));
   for (pid_t child : TRY(sys::children_of(pid))) {
-    auto added = add(child, deadline);
+    auto added = add(child, deadline, go_on);
     // A child may end before it is stopped; if it was not reaped it is found as a zombie below.
     if (!added && added.error().code == ESRCH) continue;
     TRY(std::move(added));
@@ -217,11 +263,11 @@ Result<void> FrozenTree::add(pid_t pid, Clock::time_point deadline) {
   return {};
 }
 
-Result<FrozenTree> FrozenTree::freeze(pid_t root, std::chrono::milliseconds timeout) {
+Result<FrozenTree> FrozenTree::freeze(pid_t root, std::chrono::milliseconds timeout, const GoOn& go_on) {
   if (::kill(root, 0) < 0 && errno == ESRCH) return error(ESRCH, "there is no process {}; ps tells which there are", root);
   FrozenTree tree;
   const auto deadline = Clock::now() + timeout;
-  TRY(tree.add(root, deadline));
+  TRY(tree.add(root, deadline, go_on));
   if (tree.tasks_.front().zombie()) return error(ESRCH, "pid {} is a zombie: there is nothing left to checkpoint", root);
   // A process whose parent ended meanwhile was given to another one: look until the tree is whole.
   for (bool fresh = true; fresh;) {
@@ -231,7 +277,7 @@ Result<FrozenTree> FrozenTree::freeze(pid_t root, std::chrono::milliseconds time
     for (size_t i = 0; i < tree.tasks_.size(); ++i) {
       if (tree.tasks_[i].zombie()) continue;
       for (pid_t child : TRY(sys::children_of(tree.tasks_[i].pid)))
-        if (!known.contains(child)) TRY(tree.add(child, deadline)), fresh = true;
+        if (!known.contains(child)) TRY(tree.add(child, deadline, go_on)), fresh = true;
     }
     if (Clock::now() > deadline) return error(ETIMEDOUT, "the tree of pid {} keeps growing; it could not be stopped in time (--timeout)", root);
   }

@@ -59,7 +59,7 @@ class Copier {
       const Run& run = (*runs_)[i];
       TRY(read(run, buffer.data()));
       TRY(pwrite_all(pages_, buffer.data(), run.bytes, static_cast<off_t>(run.offset), "the pages image"));
-      if (written_) written_(run.bytes);
+      TRY(written_(run.bytes));
     }
     return {};
   }

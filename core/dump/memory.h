@@ -13,8 +13,8 @@ struct MemoryCounts {
   uint64_t pages_written = 0;
 };
 
-// Called with bytes that were written; may be empty.
-using Written = std::function<void(uint64_t bytes)>;
+// Called with bytes that were written, from two threads. An error ends the writing.
+using Written = std::function<Result<void>(uint64_t bytes)>;
 
 // Writes pagemap-<pid>.img and pages-<pages_id>.img. Pages that were never touched, zero pages and unchanged pages of files are left out.
 // `stack_pages` are not to be delivered late. Memory use does not depend on the size of the process. Nothing is written (and `pages_id`

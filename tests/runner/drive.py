@@ -11,7 +11,10 @@ from modes import Program, same, settled_look
 
 class _Plain:
     """What a program needs of the directives when a driver starts it."""
-    session, terminal, differs = 'own', None, {}
+    session, terminal = 'own', None
+
+    def __init__(self):
+        self.differs = {}
 
 
 class Run:
@@ -23,7 +26,7 @@ class Run:
         box.dir = os.path.join(self.base, f'{program}.{len(os.listdir(self.base))}')
         os.mkdir(box.dir)
         os.chmod(box.dir, 0o777)
-        self.subject = Program(box, [os.path.join(box.programs, program), box.dir], _Plain)
+        self.subject = Program(box, [os.path.join(box.programs, program), box.dir], _Plain())
         self.name = program
         self.pid = self.subject.start()
         self.before = settled_look(box, self.subject, self.pid)
@@ -83,14 +86,18 @@ def soak():
     return os.environ.get('FAULTLINE_SOAK') == '1'
 
 
-def kill_after(box, pid, seconds):
-    """SIGKILL after so many seconds, unless the process ends before. True if it was killed."""
+def sigkill(pid):
+    os.kill(pid, signal.SIGKILL)
+
+
+def kill_after(box, pid, seconds, kill=sigkill):
+    """SIGKILL after so many seconds, unless the process ends before. True if it was killed. `kill` does it, and may kill more."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if box.ended(pid) is not None:
             return False
     try:
-        os.kill(pid, signal.SIGKILL)
+        kill(pid)
     except ProcessLookupError:
         return False
     return os.WIFSIGNALED(box.wait(pid, 'the killed command'))
@@ -110,6 +117,20 @@ def tracer_of(pid):
             fields = dict(line.split(':', 1) for line in f if ':' in line)
         found.append((fields['State'].strip()[0], int(fields['TracerPid'])))
     return found
+
+
+def let_go(pid):
+    return not any(tracer or state == 't' for state, tracer in tracer_of(pid))
+
+
+def dumps(box):
+    """The processes of all commands of the product that still run."""
+    return [pid for pid, words in box.others().items() if words.startswith(box.binary)]
+
+
+def children_of(pid):
+    with open(f'/proc/{pid}/task/{pid}/children', encoding='utf-8') as f:
+        return [int(word) for word in f.read().split()]
 
 
 def mount(box, options, where):
