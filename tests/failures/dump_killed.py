@@ -42,7 +42,8 @@ def check(box):
             for round_ in range(KILLS_OF_BOTH * factor):
                 one_kill(box, run, f'{program}, both, round {round_}', random.uniform(0, whole * 1.1), whole, kill_both)
             if same:
-                at_home(box, run, LEFT_BEHIND, 10)
+                # Agents whose dumps were killed may stand one in the other, and each waits for five seconds.
+                at_home(box, run, LEFT_BEHIND, 5 * KILLS_OF_BOTH * factor + 10)
             run.subject.directives.differs = LEFT_BEHIND
         run.unharmed('after killed dumps', compare=same)
         box.expect_empty(program)
@@ -80,6 +81,7 @@ def at_home(box, run, may_differ, patience):
     while True:
         differences = witness.compare(run.before, witness.look(run.pid), may_differ)
         if not differences:
+            print(f'{run.name}: nothing differs after {time.monotonic() - end + patience:.1f} s', flush=True)
             return
         if time.monotonic() > end:
             raise Failed(f'{run.name}: after killed dumps: {differences[0]}')
