@@ -86,6 +86,17 @@ Before look_before(pid_t pid, pid_t tid) {
   return before;
 }
 
+// The parent in vfork(2), posix_spawn(3) and the like, which sleeps until its child has a program of its own or ends.
+bool is_in_vfork(pid_t pid, pid_t tid) {
+  auto text = sys::read_proc(fmt::format("/proc/{}/task/{}/syscall", pid, tid));
+  if (!text) return false;
+  char* rest = nullptr;
+  const long nr = std::strtol(text->c_str(), &rest, 10);
+  uint64_t flags = std::strtoull(rest, nullptr, 16);
+  if (nr == SYS_clone3 && !read_memory(pid, flags, &flags, sizeof flags)) return false;
+  return nr == SYS_vfork || ((nr == SYS_clone || nr == SYS_clone3) && (flags & CLONE_VFORK));
+}
+
 // What is left of a call that is to be continued. The kernel writes it down itself for those that offer a place for it.
 int64_t remaining_ns(pid_t pid, const arch::CallState& call, int64_t asleep) {
   timespec request{}, left{};
@@ -219,14 +230,18 @@ class Stopping {
 
   // A thread that does not stop soon sleeps in the kernel until something happens that is not ours to bring about.
   Result<void> wait_stopped(sys::Tracee& tracee) {
+    const auto begin = Clock::now();
     for (;;) {
       auto waited = tracee.wait_interrupted(std::min(deadline_, Clock::now() + kSoon));
       if (waited || waited.error().code != ETIMEDOUT || Clock::now() >= deadline_) return waited;
       TRY(go_on_());
+      if (Clock::now() - begin > kVforkPatience && is_in_vfork(pid_, tracee.tid()))
+        return error(ENOTSUP, "pid {}: thread {} waits in vfork(2) for its child to execute a program or to end; this cannot be checkpointed", pid_, tracee.tid());
     }
   }
 
   static constexpr std::chrono::milliseconds kSoon{20};
+  static constexpr std::chrono::milliseconds kVforkPatience{500};  // a child that is about to execute a program has done so by then
 
   pid_t pid_;
   Clock::time_point deadline_;

@@ -1,5 +1,7 @@
 // about: a process in the middle of vfork() is refused
-// expect: refused vfork|memory|CLONE_VM|address space
+// expect: refused vfork
+// timeout: 8
+// shorter than the --timeout of a dump, because this can be seen without waiting so long
 
 #include "scenario.h"
 
