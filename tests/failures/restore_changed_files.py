@@ -1,4 +1,4 @@
-# about: a file that the program had open is missing, or has another size, at restore: refused with its name, nothing is left
+# about: a file that the program had open is missing, or has another size or other permissions, at restore: refused with its name, nothing is left
 # modes: check
 import os
 
@@ -18,5 +18,10 @@ def check(box):
     refused(box, 'restore with a changed file', box.restore(), data)
     box.expect_empty('after the restore with a changed file')
     os.rename(data + '.away', data)
-    box.must('restore with all files back', box.restore())
+    mode = os.stat(data).st_mode & 0o777
+    os.chmod(data, mode ^ 0o020)
+    refused(box, 'restore with other permissions', box.restore(), data, '--skip-file-rwx-check')
+    box.expect_empty('after the restore with other permissions')
+    box.must('restore with --skip-file-rwx-check', box.restore('--skip-file-rwx-check'))
+    os.chmod(data, mode)
     run.unharmed('after refused restores')
