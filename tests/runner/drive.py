@@ -20,13 +20,13 @@ class _Plain:
 class Run:
     """One scenario program in a directory of its own below the box, so that a driver can have several, one after the other."""
 
-    def __init__(self, box, program):
+    def __init__(self, box, program, prepare=None):
         self.box = box
         self.base = box.dir
         box.dir = os.path.join(self.base, f'{program}.{len(os.listdir(self.base))}')
         os.mkdir(box.dir)
         os.chmod(box.dir, 0o777)
-        self.subject = Program(box, [os.path.join(box.programs, program), box.dir], _Plain())
+        self.subject = Program(box, [os.path.join(box.programs, program), box.dir], _Plain(), prepare=prepare)
         self.name = program
         self.pid = self.subject.start()
         self.before = settled_look(box, self.subject, self.pid)

@@ -14,15 +14,15 @@ class Program:
 
     moving = False  # True: processes come and go all the time, so that the witness cannot compare
 
-    def __init__(self, box, argv, directives, env=None):
-        self.box, self.argv, self.directives, self.env = box, argv, directives, env
+    def __init__(self, box, argv, directives, env=None, prepare=None):
+        self.box, self.argv, self.directives, self.env, self.prepare = box, argv, directives, env, prepare
         self.log = box.path('program.log')
 
     def start(self):
         if self.directives.terminal:
             self.box.open_terminal()
         own = self.directives.session == 'own' and not self.directives.terminal
-        pid = self.box.spawn(self.argv, self.log, session=own, env=self.env)
+        pid = self.box.spawn(self.argv, self.log, session=own, env=self.env, prepare=self.prepare)
         self.box.until(lambda: os.path.exists(self.box.path('ready')) or self.box.ended(pid) is not None, '"ready"')
         if self.box.ended(pid) is not None:
             self._judge(pid, 'before it was ready')
