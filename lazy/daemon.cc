@@ -157,7 +157,7 @@ Result<void> run_daemon(const image::ImageDir& dir, const image::Checkpoint& che
   std::map<pid_t, LazyTask> tasks;
   for (const image::Task& task : checkpoint.tasks) {
     if (task.dead() || !task.mm) continue;
-    const uint32_t index = TRY(pager.add_index(dir, fmt::format("pagemap-{}.img", task.pid()), false));
+    const uint32_t index = TRY(pager.add_task_memory(dir, task.tree.pid));
     tasks[task.pid()] = lazy_task(task, index);
   }
   SpaceTable* const table = TRY(pager.table());

@@ -18,6 +18,7 @@ namespace faultline::lazy {
 struct Pager::State {
   Memory memory;
   std::map<std::pair<dev_t, ino_t>, uint32_t> known_files;
+  bool remote = false;
   std::unique_ptr<SpaceTable> table;  // after memory: refers to it
   std::map<pid_t, Space*> spaces;
   // The private memory of a process, for recordings.
@@ -46,53 +47,27 @@ Result<uint32_t> Pager::add_file(UniqueFd fd, std::string name) {
 
 uint32_t Pager::add_index(PageIndex index, bool shared) {
   FL_CHECK(!state_->table);
-  state_->memory.indexes.push_back({std::move(index), shared});
+  state_->memory.indexes.push_back({std::move(index), shared, 0});
   return static_cast<uint32_t>(state_->memory.indexes.size() - 1);
 }
 
-namespace {
+Result<uint32_t> Pager::add_task_memory(const image::ImageDir& dir, uint32_t image_pid) {
+  return load_index(dir, fmt::format("pagemap-{}.img", image_pid), pageserver::object_id(image_pid, pageserver::kTaskMemory));
+}
 
-// One directory of a chain of incremental dumps.
-struct Link {
-  image::ImageDir dir;
-  image::Pagemap map;
-  uint32_t file;
-};
+Result<uint32_t> Pager::add_shared_memory(const image::ImageDir& dir, uint32_t shmid) {
+  return load_index(dir, fmt::format("pagemap-shmem-{}.img", shmid), pageserver::object_id(shmid, pageserver::kSharedMemory));
+}
 
-constexpr size_t kMaxParents = 1024;  // a chain that is longer is a circle
-
-}  // namespace
-
-Result<uint32_t> Pager::add_index(const image::ImageDir& dir, const std::string& file, bool shared) {
-  std::vector<Link> chain;
-  std::vector<PagemapLayer> layers;
-  auto at = TRY(dir.open_file(".", O_RDONLY | O_DIRECTORY));
-  std::string name = dir.name();
-  for (;;) {
-    image::ImageDir here = image::ImageDir::adopt(std::move(at), name);
-    if (!here.exists(file)) break;
-    if (chain.size() == kMaxParents) return error(ELOOP, "{}: more than {} parent checkpoints", dir.name(), kMaxParents);
-    image::Pagemap map = TRY(image::load_pagemap(here, file, false));
-    uint32_t pages_file = 0;
-    if (map.pages_id != 0) {
-      const std::string pages = fmt::format("pages-{}.img", map.pages_id);
-      pages_file = TRY(add_file(TRY(here.open_file(pages, O_RDONLY)), here.name() + "/" + pages));
-    }
-    auto parent = here.open_file("parent", O_RDONLY | O_DIRECTORY);
-    name = here.name() + "/parent";
-    chain.push_back({std::move(here), std::move(map), pages_file});
-    if (!parent) {
-      if (parent.error().code != ENOENT) return Failure(parent.error());
-      break;
-    }
-    at = std::move(*parent);
-  }
-  if (chain.empty()) return error(ENOENT, "{}/{}: this image is missing", dir.name(), file);
-  for (const Link& link : chain) {
-    const uint64_t size = link.map.pages_id == 0 ? 0 : state_->memory.files[link.file].size();
-    layers.push_back({&link.map, link.file, size, link.dir.name() + "/" + file});
-  }
-  return add_index(TRY(PageIndex::build(layers)), shared);
+Result<uint32_t> Pager::load_index(const image::ImageDir& dir, const std::string& file, pageserver::ObjectId object) {
+  const auto take = [this](UniqueFd fd, std::string name) { return add_file(std::move(fd), std::move(name)); };
+  PageIndex index = TRY(image::load_page_index(dir, file, take));
+  if (index.any_remote() && !state_->remote)
+    return error(ENOTSUP, "{}/{}: pages are not in the images but with the host of the dump; say where it is with --page-server --address HOST --port PORT",
+                 dir.name(), file);
+  const uint32_t number = add_index(std::move(index), pageserver::type_of(object) == pageserver::kSharedMemory);
+  state_->memory.indexes[number].object = object;
+  return number;
 }
 
 const Memory& Pager::memory() const { return state_->memory; }

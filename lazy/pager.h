@@ -15,7 +15,7 @@
 // The pager: fills the memory of restored processes, at once or when they touch it. See lazy/README.md.
 //
 //   Pager pager;
-//   uint32_t task = TRY(pager.add_index(dir, "pagemap-1.img", false));     // before the first add()
+//   uint32_t task = TRY(pager.add_task_memory(dir, 1));                     // before the first add()
 //   TRY(pager.add({.pid = 1, .image_pid = 1, .uffd = ..., .areas = {{start, length, task, start}}}));
 //   TRY(pager.install(1, stack_page));                                      // what must be there before the first instruction
 //   pid_t guard = TRY(pager.detach({...}));                                 // from here on faults are served
@@ -45,10 +45,11 @@ class Pager {
   Pager(Pager&&) noexcept;
   Pager& operator=(Pager&&) noexcept;
 
-  // Reads the pagemap `file` in `dir` with its parents (symbolic link "parent"), opens their pages files, and gives the number of the index.
-  // `shared`: the pagemap of a shared object, whose addresses are offsets. Call before the first add().
-  // Errors: ENOENT, EBADMSG for malformed images, ENOTSUP for pages that are not stored.
-  Result<uint32_t> add_index(const image::ImageDir& dir, const std::string& file, bool shared);
+  // Reads the pagemap of a task's private memory, or of a shared object, in `dir` with its parents, opens their pages files, and gives the
+  // number of the index. The addresses of shared objects are offsets. Call before the first add().
+  // Errors: ENOENT, EBADMSG for malformed images, ENOTSUP for pages that are not stored where there is no page server.
+  Result<uint32_t> add_task_memory(const image::ImageDir& dir, uint32_t image_pid);
+  Result<uint32_t> add_shared_memory(const image::ImageDir& dir, uint32_t shmid);
   // The same from other sources: a pages file gives its number, which the extents of an index name.
   Result<uint32_t> add_file(UniqueFd fd, std::string name);
   uint32_t add_index(PageIndex index, bool shared);
@@ -77,6 +78,7 @@ class Pager {
 
  private:
   struct State;
+  Result<uint32_t> load_index(const image::ImageDir& dir, const std::string& file, pageserver::ObjectId object);
   std::unique_ptr<State> state_;
 };
 

@@ -10,9 +10,13 @@
 
 #include "core/base/mapping.h"
 #include "core/base/unique_fd.h"
-#include "lazy/page_index.h"
+#include "core/image/page_index.h"
+#include "pageserver/protocol.h"
 
 namespace faultline::lazy {
+
+using image::Extent;
+using image::PageIndex;
 
 // One pages-<n>.img, mapped, so that its pages go from the page cache to the process in one copy. Safe from any thread.
 // Offsets and lengths are bytes, page aligned, inside the file as it was when it was opened.
@@ -64,6 +68,7 @@ struct Memory {
   struct Index {
     PageIndex pages;
     bool shared = false;  // an object that several processes may have mapped; addresses are offsets in it
+    pageserver::ObjectId object = 0;  // its name at a page server, if it has remote pages
   };
   std::vector<PagesFile> files;
   std::vector<Index> indexes;

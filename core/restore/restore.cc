@@ -288,10 +288,10 @@ class Coordinator {
 
   Result<void> hand_to_pager(lazy::Pager& pager) {
     std::map<uint32_t, uint32_t> objects;  // shmid → index
-    for (const uint32_t shmid : shared_->late_objects()) objects[shmid] = TRY(pager.add_index(dir_, fmt::format("pagemap-shmem-{}.img", shmid), true));
+    for (const uint32_t shmid : shared_->late_objects()) objects[shmid] = TRY(pager.add_shared_memory(dir_, shmid));
     std::vector<uint32_t> indexes;
     for (const Making& making : making_)
-      indexes.push_back(making.uffd ? TRY(pager.add_index(dir_, fmt::format("pagemap-{}.img", making.task->pid()), false)) : 0);
+      indexes.push_back(making.uffd ? TRY(pager.add_task_memory(dir_, making.task->tree.pid)) : 0);
     for (size_t i = 0; i < making_.size(); ++i) {
       Making& making = making_[i];
       if (!making.uffd) continue;

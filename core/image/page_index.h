@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -10,21 +11,26 @@
 #include "core/base/result.h"
 #include "core/image/checkpoint.h"
 
-namespace faultline::lazy {
+namespace faultline::image {
+
+// The `file` of pages that are not in the images but with the host of the dump, or with a page server.
+inline constexpr uint32_t kRemoteFile = UINT32_MAX;
 
 // Consecutive pages whose contents stand consecutively in one pages file.
 struct Extent {
-  Vaddr vaddr;      // of the first page
+  Vaddr vaddr;       // of the first page
   uint64_t pages;
-  uint64_t offset;  // in the file, bytes
-  uint32_t file;    // number the caller gave the file
+  uint64_t offset;   // in the file, bytes; of remote pages: their address
+  uint32_t file;     // number the caller gave the file, or kRemoteFile
+  bool late = true;  // may come after the process has begun to run (PE_LAZY)
 
   Vaddr end() const { return vaddr + pages * kPageSize; }
+  bool remote() const { return file == kRemoteFile; }
 };
 
 // One pagemap of a chain of incremental dumps.
 struct PagemapLayer {
-  const image::Pagemap* map;
+  const Pagemap* map;
   uint32_t file;
   uint64_t file_size;  // bytes
   std::string name;    // for messages
@@ -35,8 +41,7 @@ struct PagemapLayer {
 class PageIndex {
  public:
   // Builds the index from the newest pagemap and its parents (oldest last).
-  // Errors: EBADMSG if entries overlap, run backwards, point past the end of their pages file or to pages that no parent has;
-  // ENOTSUP for pages that are not stored but served by another host.
+  // Errors: EBADMSG if entries overlap, run backwards, point past the end of their pages file or to pages that no parent has.
   static Result<PageIndex> build(std::span<const PagemapLayer> newest_first);
   // From extents that are sorted and do not overlap.
   static PageIndex adopt(std::vector<Extent> extents);
@@ -45,11 +50,20 @@ class PageIndex {
   std::optional<Extent> find(Vaddr vaddr) const;
   // The extents that touch [start, end), whole.
   std::span<const Extent> overlapping(Vaddr start, Vaddr end) const;
+  std::span<const Extent> extents() const { return extents_; }
   uint64_t pages() const { return pages_; }
+  bool any_remote() const;
 
  private:
   std::vector<Extent> extents_;
   uint64_t pages_ = 0;
 };
 
-}  // namespace faultline::lazy
+// Takes a pages file of a chain over and gives the number by which extents name it; the same number if it is known already.
+using TakePagesFile = std::function<Result<uint32_t>(UniqueFd file, std::string name)>;
+
+// Reads the pagemap `file` in `dir` with its parents (symbolic link "parent"), and opens their pages files.
+// Errors: ENOENT, EBADMSG for malformed images, ELOOP, those of `take`.
+Result<PageIndex> load_page_index(const ImageDir& dir, const std::string& file, const TakePagesFile& take);
+
+}  // namespace faultline::image

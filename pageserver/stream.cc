@@ -1,0 +1,55 @@
+#include "pageserver/stream.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+namespace faultline::pageserver {
+
+namespace {
+
+class PlainStream final : public Stream {
+ public:
+  explicit PlainStream(UniqueFd socket) : Stream(std::move(socket)) {}
+
+  Result<size_t> read(std::span<std::byte> to) override {
+    for (;;) {
+      const ssize_t n = ::recv(socket_.get(), to.data(), to.size(), 0);
+      if (n > 0) return static_cast<size_t>(n);
+      if (n == 0) return error(ENODATA, "the other side has closed the connection");
+      if (errno == EAGAIN) return size_t{0};
+      if (errno != EINTR) return sys_error("cannot receive");
+    }
+  }
+
+  Result<size_t> write(std::span<const iovec> from) override {
+    msghdr message = {};
+    message.msg_iov = const_cast<iovec*>(from.data());
+    message.msg_iovlen = from.size();
+    for (;;) {
+      const ssize_t n = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL);
+      if (n >= 0) return static_cast<size_t>(n);
+      if (errno == EAGAIN) return size_t{0};
+      if (errno != EINTR) return sys_error("cannot send");
+    }
+  }
+
+  short wanted_by_read() const override { return POLLIN; }
+  short wanted_by_write() const override { return POLLOUT; }
+  bool is_plain() const override { return true; }
+  void shutdown() override { (void)::shutdown(socket_.get(), SHUT_WR); }
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Stream>> plain_stream(UniqueFd socket) {
+  const int flags = ::fcntl(socket.get(), F_GETFL);
+  if (flags < 0 || ::fcntl(socket.get(), F_SETFL, flags | O_NONBLOCK) < 0) return sys_error("cannot make a connection non-blocking");
+  const int one = 1;
+  (void)::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);  // fails for unix sockets, which need it not
+  return std::unique_ptr<Stream>(new PlainStream(std::move(socket)));
+}
+
+}  // namespace faultline::pageserver
