@@ -44,11 +44,21 @@ class PlainStream final : public Stream {
 
 }  // namespace
 
-Result<std::unique_ptr<Stream>> plain_stream(UniqueFd socket) {
-  const int flags = ::fcntl(socket.get(), F_GETFL);
-  if (flags < 0 || ::fcntl(socket.get(), F_SETFL, flags | O_NONBLOCK) < 0) return sys_error("cannot make a connection non-blocking");
+const std::vector<std::string>& Stream::peer_names() const {
+  static const std::vector<std::string> none;
+  return none;
+}
+
+Result<void> prepare_socket(int socket) {
+  const int flags = ::fcntl(socket, F_GETFL);
+  if (flags < 0 || ::fcntl(socket, F_SETFL, flags | O_NONBLOCK) < 0) return sys_error("cannot make a connection non-blocking");
   const int one = 1;
-  (void)::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);  // fails for unix sockets, which need it not
+  (void)::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);  // fails for unix sockets, which need it not
+  return {};
+}
+
+Result<std::unique_ptr<Stream>> plain_stream(UniqueFd socket) {
+  TRY(prepare_socket(socket.get()));
   return std::unique_ptr<Stream>(new PlainStream(std::move(socket)));
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "core/base/result.h"
 #include "core/base/unique_fd.h"
@@ -31,6 +32,10 @@ class Stream {
   virtual bool has_pending() const { return false; }
   // Whether the bytes of the socket are the bytes of the stream, so that other means may read and write them (io_uring).
   virtual bool is_plain() const { return false; }
+  // The same for sending only: true too for TLS once the kernel encrypts (each send is a record of its own then).
+  virtual bool sends_plain() const { return is_plain(); }
+  // Who the other side has proved to be: common name and alternative names of its certificate. Empty before the handshake, and without TLS.
+  virtual const std::vector<std::string>& peer_names() const;
   // Tells the other side that this is the end. Best effort.
   virtual void shutdown() = 0;
 
@@ -39,7 +44,10 @@ class Stream {
   UniqueFd socket_;
 };
 
-// The socket is made non-blocking and gets TCP_NODELAY where it is TCP.
+// Makes a socket non-blocking, and gives it TCP_NODELAY where it is TCP.
+Result<void> prepare_socket(int socket);
+
+// The socket is prepared.
 Result<std::unique_ptr<Stream>> plain_stream(UniqueFd socket);
 
 }  // namespace faultline::pageserver
