@@ -15,6 +15,7 @@ constexpr uint32_t D = kDump, P = kPreDump, R = kRestore, L = kLazyPages, S = kP
 constexpr uint32_t kCriu = D | P | R | L | S | V | K | C | X | kSwrk;
 constexpr uint32_t kAny = kCriu | kDecode;  // decode opens no directories and no log
 constexpr uint32_t kNowhere = 0;
+constexpr uint32_t kTls = D | P | R | L | S;  // restore, with a page server of its own, is Faultline's
 
 // In the order of formats/cli-and-rpc.md, section 3. Faultline's own options come last.
 const Spec kTable[] = {
@@ -144,12 +145,16 @@ const Spec kTable[] = {
      "restore from the images with --lazy-pages"},
     {"daemon", 0, Form::kBool, nullptr, R | L | S | V, R | L, Group::kMemory, &O::detached, "run in the background (the same switch as -d)"},
     {"status-fd", 0, Form::kRequired, "FD", D | L | S | V, L, Group::kMemory, &O::status_fd, "write one zero byte to FD, and close it, when ready"},
-    {"tls", 0, Form::kBool, nullptr, D | P | L | S, kNowhere, Group::kMemory, &O::tls, "encrypt the connection to the page server"},
-    {"tls-cacert", 0, Form::kRequired, "FILE", D | P | L | S, kNowhere, Group::kMemory, &O::tls_cacert, "certificate authority"},
-    {"tls-cacrl", 0, Form::kRequired, "FILE", D | P | L | S, kNowhere, Group::kMemory, &O::tls_cacrl, "revocation list"},
-    {"tls-cert", 0, Form::kRequired, "FILE", D | P | L | S, kNowhere, Group::kMemory, &O::tls_cert, "own certificate"},
-    {"tls-key", 0, Form::kRequired, "FILE", D | P | L | S, kNowhere, Group::kMemory, &O::tls_key, "own key"},
-    {"tls-no-cn-verify", 0, Form::kFlag, nullptr, D | P | L | S, kNowhere, Group::kMemory, &O::tls_no_cn_verify, "do not compare names"},
+    {"tls", 0, Form::kBool, nullptr, kTls, kTls & ~P, Group::kMemory, &O::tls,
+     "encrypt the connection to the page server; both sides show a certificate"},
+    {"tls-cacert", 0, Form::kRequired, "FILE", kTls, kTls & ~P, Group::kMemory, &O::tls_cacert,
+     "the authority that issued the other side's certificate (default: /etc/pki/CA/cacert.pem and those of the system)"},
+    {"tls-cacrl", 0, Form::kRequired, "FILE", kTls, kTls & ~P, Group::kMemory, &O::tls_cacrl,
+     "its list of revoked certificates (default: /etc/pki/CA/cacrl.pem, if it is there)"},
+    {"tls-cert", 0, Form::kRequired, "FILE", kTls, kTls & ~P, Group::kMemory, &O::tls_cert, "own certificate (default: /etc/pki/criu/cert.pem)"},
+    {"tls-key", 0, Form::kRequired, "FILE", kTls, kTls & ~P, Group::kMemory, &O::tls_key, "its key (default: /etc/pki/criu/private/key.pem)"},
+    {"tls-no-cn-verify", 0, Form::kFlag, nullptr, kTls, kTls & ~P, Group::kMemory, &O::tls_no_cn_verify,
+     "do not compare --address with the names in the other side's certificate"},
 
     // 3.6 CPU and checks
     {"cpu-cap", 0, Form::kOptional, "fpu,cpu,ins,all,none", D | R | C, kNowhere, Group::kCpu, &O::cpu_cap,
@@ -168,6 +173,10 @@ const Spec kTable[] = {
     {"record", 0, Form::kBool, nullptr, R | L, R | L, Group::kOwn, &O::record, "record which memory is touched first, next to the images (default: on)"},
     {"sync", 0, Form::kBool, nullptr, D, D, Group::kOwn, &O::sync, "images are on stable storage before the processes end (default: on)"},
     {"new-pidns", 0, Form::kFlag, nullptr, R, R, Group::kOwn, &O::new_pidns, "restore into a fresh pid namespace, where no pid is taken"},
+    {"allow", 0, Form::kRequired, "NAME", S, S, Group::kOwn, &O::allow,
+     "serve only clients with this name in their certificate; may be given several times; needs --tls"},
+    {"insecure-network", 0, Form::kFlag, nullptr, D | S, D | S, Group::kOwn, &O::insecure_network,
+     "let memory go unencrypted over a network that is not this machine's own loopback"},
     {"dry-run", 0, Form::kFlag, nullptr, R, R, Group::kOwn, &O::dry_run, "print the plan, restore nothing"},
     {"json", 0, Form::kBool, nullptr, D | R | K, D | R | K, Group::kOwn, &O::json, "results as JSON on standard output"},
     {"progress", 0, Form::kBool, nullptr, D | R, D | R, Group::kOwn, &O::progress, "progress bar on standard error (default: if it is a terminal)"},

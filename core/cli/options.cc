@@ -135,6 +135,7 @@ Result<void> check_combinations(const Options& o) {
   if (o.restore_sibling && !o.detached) return refuse("--restore-sibling needs --restore-detached");
   if (o.verb != kRestore && !o.inherit_fd.empty()) return refuse("--inherit-fd belongs to restore");
   if (o.verb != kRestore && o.mntns_compat_mode) return refuse("--mntns-compat-mode belongs to restore");
+  if (!o.allow.empty() && !o.tls) return refuse("--allow needs --tls: only a certificate tells who a client is");
   if (o.verb == kPreDump && o.lazy_pages) return refuse("pre-dump cannot work with --lazy-pages");
   return {};
 }
@@ -150,6 +151,9 @@ Result<void> check_words(const Options& o) {
   if (o.words.size() < wanted) return error(EINVAL, "swrk needs the number of a socket");
   return {};
 }
+
+// "/usr/sbin/criu": what drives CRIU expects some things to go that Faultline asks twice about.
+bool is_criu(std::string_view program) { return program.substr(program.rfind('/') + 1) == "criu"; }
 
 }  // namespace
 
@@ -192,6 +196,7 @@ Result<Options> parse(std::span<const char* const> args) {
   if (!first.help && !first.version) TRY(apply_config_files(first, options));
   if (getenv("CRIU_DEPRECATED")) options.deprecated = true;
   TRY(parse_words(own, "", options));
+  if (!args.empty()) options.as_criu = is_criu(args.front());
   if (!options.words.empty()) {
     options.verb_name = options.words.front();
     options.words.erase(options.words.begin());

@@ -41,6 +41,7 @@ struct Options {
   Verb verb = kNoVerb;
   std::string verb_name;
   std::vector<std::string> words;  // what stands behind the command: a file to decode, the command after --exec-cmd
+  bool as_criu = false;  // started under the name criu
   // Options of the command line that have no effect in this command: "--leave-running". (A configuration file serves all commands.)
   std::vector<std::string> without_effect;
 
@@ -127,10 +128,10 @@ struct Options {
   bool lazy_pages = false;
   int status_fd = -1;
   bool tls = false;
-  std::string tls_cacert = "/etc/pki/CA/cacert.pem";
-  std::string tls_cacrl = "/etc/pki/CA/cacrl.pem";
-  std::string tls_cert = "/etc/pki/criu/cert.pem";
-  std::string tls_key = "/etc/pki/criu/private/key.pem";
+  std::string tls_cacert;  // empty, here and below: CRIU's default place (pageserver/tls.h)
+  std::string tls_cacrl;
+  std::string tls_cert;
+  std::string tls_key;
   bool tls_no_cn_verify = false;
 
   // CPU and checks.
@@ -145,6 +146,8 @@ struct Options {
   bool record = true;
   bool sync = true;
   bool new_pidns = false;
+  std::vector<std::string> allow;
+  bool insecure_network = false;
   bool dry_run = false;
   bool json = false;
   std::string progress = "auto";  // "yes", "no", or as the terminal is

@@ -273,6 +273,24 @@ TEST_CASE("deprecated features can be allowed by the environment") {
   unsetenv("CRIU_DEPRECATED");
 }
 
+TEST_CASE("TLS and who may use the network") {
+  Sandbox sandbox;
+  for (const char* verb : {"restore", "lazy-pages", "page-server"}) accepted({verb, "--tls", "--tls-cacert=x", "--tls-cert=x", "--tls-key=x"});
+  const Options o = good({"page-server", "--tls", "--allow", "a", "--allow=b", "--insecure-network"});
+  CHECK(o.allow == std::vector<std::string>{"a", "b"});
+  CHECK(o.insecure_network);
+  CHECK(contains(refused({"page-server", "--allow=a"}), "--tls"));
+  CHECK(contains(refused({"pre-dump", "--tls"}), "--tls is not implemented"));
+}
+
+TEST_CASE("the name of the program is known") {
+  Sandbox sandbox;
+  const char* const criu[] = {"/usr/sbin/criu", "check"};
+  const char* const own[] = {"./faultline", "check"};
+  CHECK(parse(criu)->as_criu);
+  CHECK_FALSE(parse(own)->as_criu);
+}
+
 TEST_CASE("the table is sound") {
   std::set<std::string> names;
   std::set<char> letters;
