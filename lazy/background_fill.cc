@@ -87,6 +87,7 @@ FaultLoop::FillState& FaultLoop::state_of(Filler& filler, Space& space) {
   if (state.serial == space.state().serial) return state;
   state = {};  // fresh, or another address space in the same place
   state.serial = space.state().serial;
+  state.copied = server_.copied();
   if (!filler.helps && options_.prefetch == Prefetch::kRecorded)
     for (const auto& [pid, pages] : options_.recorded)
       if (pid == space.pid()) state.recorded = &pages;
@@ -148,7 +149,9 @@ FaultLoop::FillStep FaultLoop::fill_recorded(Worker& worker, Space& space, FillS
       case FaultServer::Outcome::kRetry: drain(worker, space); ::sched_yield(); return FillStep::kProgress;
       case FaultServer::Outcome::kWaiting:
         // Not waited for: the disk reads on while the next pages are looked at, and the sequential pass brings it.
-        reader_.want(wanted, nullptr);
+        if (!wanted.remote()) reader_.want(wanted, nullptr);
+        else if (bulk_port(worker).room()) bulk_port(worker).ahead(wanted);
+        else return FillStep::kWait;
         ++state.next_recorded;
     }
   }
@@ -156,6 +159,7 @@ FaultLoop::FillStep FaultLoop::fill_recorded(Worker& worker, Space& space, FillS
 }
 
 FaultLoop::FillStep FaultLoop::fill_space(Worker& worker, Space& space, FillState& state) {
+  if (worker.urgent && !bulk_port(worker).room()) return FillStep::kWait;
   Wanted wanted = {};
   switch (server_.fill(space, state.cursor, chunk(worker.filler), wanted)) {
     case FaultServer::Fill::kProgress: state.progressed = true; return FillStep::kProgress;
@@ -166,13 +170,19 @@ FaultLoop::FillStep FaultLoop::fill_space(Worker& worker, Space& space, FillStat
     case FaultServer::Fill::kWaiting:
       disk_wait_ = true;
       reader_.want(wanted, nullptr);
-      return FillStep::kWaitForDisk;
+      return FillStep::kWait;
+    case FaultServer::Fill::kRemote:
+      bulk_port(worker).ahead(wanted);
+      return FillStep::kProgress;
     case FaultServer::Fill::kGone:
       state.stuck = true;
       signal_done();
       return FillStep::kProgress;
     case FaultServer::Fill::kEnd: break;
   }
+  if (worker.urgent && !bulk_port(worker).idle()) return FillStep::kWait;
+  state.progressed |= state.copied != server_.copied();
+  state.copied = server_.copied();
   // Events may have moved missing pages behind the cursor: passes are made until one brings nothing.
   if (complete(space)) {
     state.stuck = true;

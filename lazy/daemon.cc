@@ -154,6 +154,10 @@ Result<void> DaemonConnection::finish() { return send_number(socket_.get(), kRes
 
 Result<void> run_daemon(const image::ImageDir& dir, const image::Checkpoint& checkpoint, const DaemonOptions& options) {
   Pager pager;
+  if (options.remote) {
+    TRY(options.remote->connect_first());
+    pager.set_remote(*options.remote);
+  }
   std::map<pid_t, LazyTask> tasks;
   for (const image::Task& task : checkpoint.tasks) {
     if (task.dead() || !task.mm) continue;
@@ -162,6 +166,11 @@ Result<void> run_daemon(const image::ImageDir& dir, const image::Checkpoint& che
   }
   SpaceTable* const table = TRY(pager.table());
   const UniqueFd connection = TRY(accept_restore(options));
+  if (options.remote) {
+    // Restore does not wait for us before the processes run, so that the source must be told now.
+    if (options.remote->live) TRY(options.remote->first->commit(options.remote->page_timeout));
+    options.remote->first.reset();
+  }
   GuardOptions guard;
   guard.loop.prefetch = options.pager.prefetch;
   guard.keep_fds = options.pager.keep_fds;

@@ -37,6 +37,7 @@ class DaemonConnection {
 struct DaemonOptions {
   int work_dir = -1;
   DetachOptions pager;
+  RemoteOptions* remote = nullptr;  // where pages are that are not in the images; connected when all processes were handed over
   // Called when the socket is there (status-ready script, --status-fd). Its error ends the daemon.
   std::function<Result<void>()> ready;
 };

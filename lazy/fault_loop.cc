@@ -16,12 +16,12 @@
 #include <system_error>
 
 #include "core/base/log.h"
+#include "core/base/scope_exit.h"
 
 namespace faultline::lazy {
 
 namespace {
 
-constexpr size_t kMaxWorkers = 4;
 // How long the filling worker leaves a fault to the worker of the CPU where it happened: it is being scheduled just then (some 3 µs),
 // and may wait for the lock.
 constexpr auto kLeave = std::chrono::microseconds(30);
@@ -82,6 +82,7 @@ Result<void> FaultLoop::start() {
     for (auto& worker : workers_) worker->filler.helps = worker.get() != main_filler_;
   }
   TRY(reader_.start());
+  if (memory_.remote != nullptr) open_ports();
   spaces_changed();
   try {
     for (auto& worker : workers_) worker->thread = std::thread([this, w = worker.get()] { work(*w); });
@@ -158,11 +159,14 @@ void FaultLoop::work(Worker& worker) {
     const bool busy = fill_more || !worker.tasks.empty() || !worker.left.empty();
     // While filling, a fault is first left to the worker of the CPU where it happened: if it were served from here, the faulting thread
     // would have to be woken across CPUs.
-    take_messages(worker, busy ? 0 : watch ? kHelperTickMs : -1, fills && fill_more && workers_.size() > 1);
+    const int patience = watch ? kHelperTickMs : ports_idle(worker) ? -1 : static_cast<int>(RemotePort::kTick.count());
+    take_messages(worker, busy ? 0 : patience, fills && fill_more && workers_.size() > 1);
     serve_tasks(worker);
+    tick_ports(worker);
     if (disk_wait_.load() || fill_held_.load()) fill_more = false;
     else if (fills) fill_more = fill_step(worker) == FillStep::kProgress;
     else fill_more = (watch = needs_help(worker)) && help(worker) == FillStep::kProgress;
+    if (worker.bulk && !fill_more) worker.bulk->flush();
   }
 }
 
@@ -176,6 +180,9 @@ void FaultLoop::take_messages(Worker& worker, int timeout_ms, bool leave) {
     auto* const space = static_cast<Space*>(events[i].data.ptr);
     if (space == nullptr) {
       forget_notice(worker.wake.get());
+      if (&worker == workers_.back().get()) take_forwarded();
+    } else if (step_port(worker, events[i].data.ptr)) {
+      continue;
     } else if (leave) {
       if (worker.left.empty()) worker.left_since = std::chrono::steady_clock::now();
       if (std::find(worker.left.begin(), worker.left.end(), space) == worker.left.end()) worker.left.push_back(space);
@@ -196,6 +203,7 @@ void FaultLoop::drain(Worker& worker, Space& space) {
 
 void FaultLoop::serve_tasks(Worker& worker) {
   size_t retries = 0;
+  const ScopeExit sends([&] { flush_ports(worker); });
   while (!worker.tasks.empty()) {
     const Task task = worker.tasks.front();
     worker.tasks.pop_front();
@@ -204,6 +212,10 @@ void FaultLoop::serve_tasks(Worker& worker) {
       case FaultServer::Outcome::kDone: demand_.fetch_add(1, std::memory_order_relaxed); break;
       case FaultServer::Outcome::kGone: break;
       case FaultServer::Outcome::kWaiting: {
+        if (wanted.remote()) {
+          want_remote(worker, wanted, task);
+          break;
+        }
         const DiskReader::Waiter waiter = {task.space, task.address};
         reader_.want(wanted, &waiter);
         break;

@@ -10,6 +10,7 @@
 
 #include "lazy/disk_reader.h"
 #include "lazy/fault_server.h"
+#include "lazy/remote.h"
 
 namespace faultline::lazy {
 
@@ -24,7 +25,12 @@ struct LoopOptions {
   std::vector<std::pair<pid_t, std::vector<PageName>>> recorded;  // for kRecorded: per process
   bool record = false;                                            // note first touches for a later kRecorded
   std::chrono::seconds record_time = std::chrono::seconds(10);
+  // Where the descriptors of connections to a page server are noted, for the successor of a killed pager; kMaxConnections of them.
+  std::atomic<int>* connections = nullptr;
+  bool successor = false;  // of a killed pager
 };
+
+inline constexpr size_t kMaxWorkers = 4, kMaxConnections = 2 * kMaxWorkers;
 
 // The threads of a pager. One worker per CPU (at most 4), bound to it: a fault is served by the worker of the CPU where it happened, which
 // becomes idle just then, while waking another CPU would take longer than everything else together. One of the workers fills.
@@ -52,6 +58,10 @@ class FaultLoop {
   std::vector<PageName> touched() const { return recorder_.pages(); }
   bool recording() const { return !recorder_.stopped(); }
   void stop_recording() { recorder_.stop(); }
+  // The source takes the processes back: they must not go on.
+  bool revoked() const { return revoked_.load(); }
+  // Every process whose pid is known.
+  void signal_processes(int signal);
 
  private:
   struct Task {
@@ -62,6 +72,7 @@ class FaultLoop {
   struct FillState {
     FillCursor cursor;
     uint64_t serial = 0;
+    uint64_t copied = 0;      // by all, when the pass began
     bool progressed = false;
     bool stuck = false;       // a whole pass brought nothing: what is left cannot be read (a helper: is not worth it)
     Vaddr helped_from = UINT64_MAX;  // a helper has filled from here on
@@ -88,9 +99,11 @@ class FaultLoop {
     std::deque<Task> tasks;    // faults not served yet
     std::vector<Space*> left;  // whose messages are left to another worker, for a moment
     std::chrono::steady_clock::time_point left_since;
+    // Connections to the page server: what somebody waits for does not queue behind the rest. A single one: both are the main worker's.
+    std::unique_ptr<RemotePort> urgent, bulk;
     std::thread thread;
   };
-  enum class FillStep { kProgress, kWaitForDisk, kNothingToDo };
+  enum class FillStep { kProgress, kWait, kNothingToDo };  // kWait: for a disk or a page server
 
   void work(Worker& worker);
   // `leave`: what comes now is left to others for kLeave.
@@ -106,6 +119,18 @@ class FaultLoop {
   FillStep fill_space(Worker& worker, Space& space, FillState& state);
   FillStep fill_recorded(Worker& worker, Space& space, FillState& state);
   FaultServer::Chunk chunk(Filler& filler);
+  // Remote pages ---
+  void open_ports();
+  static RemotePort& bulk_port(Worker& worker);
+  RemotePort::Hooks port_hooks(Worker& worker);
+  void want_remote(Worker& worker, const Wanted& wanted, const Task& task);
+  void take_forwarded();
+  bool step_port(Worker& worker, void* port);
+  void tick_ports(Worker& worker);
+  void flush_ports(Worker& worker);
+  bool ports_idle(const Worker& worker) const;
+  void page_loss(bool lost);
+
   void read_done(const std::vector<DiskReader::Waiter>& waiters, int error);
   void kill(Space& space, Vaddr address);
   bool complete(Space& space);
@@ -134,6 +159,12 @@ class FaultLoop {
   std::atomic<bool> disk_wait_ = false;
   std::atomic<bool> sequential_ = false;  // recordings are in, what is left comes in the order of addresses
   Worker* main_filler_ = nullptr;         // nullptr: nothing is filled
+
+  // With a single connection, what other workers want of it.
+  std::mutex forwarded_mutex_;
+  std::vector<std::pair<Wanted, Task>> forwarded_;
+  std::atomic<bool> revoked_ = false;
+  std::atomic<bool> lost_ = false;
 
   std::vector<std::unique_ptr<Worker>> workers_;
   Worker reader_side_;  // the disk reader's thread serves with this

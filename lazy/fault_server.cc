@@ -5,20 +5,14 @@
 #include <shared_mutex>
 
 #include "core/base/log.h"
+#include "core/base/scope_exit.h"
 
 namespace faultline::lazy {
 
 namespace {
 
 constexpr uint64_t kReadAround = 64 << 10;  // what is read from a disk for one fault
-
-template <typename Action>
-struct ScopeExit {
-  explicit ScopeExit(const Action& a) : action(a) {}
-  ~ScopeExit() { action(); }
-  ScopeExit(const ScopeExit&) = delete;
-  const Action& action;
-};
+constexpr uint64_t kRemoteRun = 64;         // pages that are asked of a page server at once
 
 alignas(kPageSize) constinit const std::array<std::byte, kPageSize> kZeros = {};
 
@@ -78,7 +72,7 @@ Result<const std::byte*> FaultServer::source(const Extent& extent, uint64_t& pag
   const uint64_t bytes = TRY(file.read_resident(extent.offset, std::span(scratch.pages).first(pages * kPageSize)));
   if (bytes == 0) {
     const uint64_t offset = extent.offset / kReadAround * kReadAround;
-    wanted = {.file = extent.file, .offset = offset, .length = std::min(kReadAround, file.size() - offset)};
+    wanted = {.file = extent.file, .offset = offset, .length = std::min(kReadAround, file.size() - offset), .first = {}};
     return nullptr;
   }
   pages = bytes / kPageSize;
@@ -94,6 +88,12 @@ Result<FaultServer::Outcome> FaultServer::copy_run(Space& space, const Segment& 
   if (pages == 0) {  // of shared memory: it has just arrived for another process
     space.fd().wake(page, kPageSize);
     return Outcome::kDone;
+  }
+  if (extent->remote()) {
+    wanted = {.file = extent->file, .offset = 0, .length = pages * kPageSize, .first = {segment.index, segment.origin_of(page)}};
+    scratch.next_expected = page + wanted.length;
+    scratch.run = run;
+    return Outcome::kWaiting;
   }
   const std::byte* from = TRY(source(*extent, pages, scratch, wanted));
   if (from == nullptr) return Outcome::kWaiting;
@@ -188,6 +188,12 @@ FaultServer::Fill FaultServer::fill(Space& space, FillCursor& cursor, Chunk chun
       cursor.at = gap->at;
       extent = memory_.indexes[gap->segment.index].pages.find(gap->segment.origin_of(gap->at));
       FL_CHECK(extent);
+      if (extent->remote()) {
+        const uint64_t pages = std::min(extent->pages, space.missing_run(gap->segment, gap->at, kRemoteRun));
+        wanted = {.file = extent->file, .offset = 0, .length = pages * kPageSize, .first = {gap->segment.index, gap->segment.origin_of(gap->at)}};
+        cursor.at = gap->at + wanted.length;
+        return pages == 0 ? Fill::kProgress : Fill::kRemote;
+      }
       const PagesFile& file = memory_.files[extent->file];
       if (!file.window_ready(extent->offset)) break;
       const auto window = std::pair(extent->file, file.window_start(extent->offset));
@@ -238,7 +244,7 @@ FaultServer::Fill FaultServer::make_ready(const Extent& extent, FillCursor& curs
   // Asked for once: a file system that keeps nothing in the page cache must not be asked for ever.
   if (cursor.asked != start && !file.resident(start, file.window_end(start) - start)) {
     cursor.asked = start;
-    wanted = {.file = extent.file, .offset = start, .length = file.window_end(start) - start};
+    wanted = {.file = extent.file, .offset = start, .length = file.window_end(start) - start, .first = {}};
     return Fill::kWaiting;
   }
   if (const auto ready = file.prepare_window(start); !ready) {
@@ -249,6 +255,60 @@ FaultServer::Fill FaultServer::make_ready(const Extent& extent, FillCursor& curs
     cursor.at += std::min(rest, extent.pages) * kPageSize;
   }
   return Fill::kProgress;
+}
+
+FaultServer::Outcome FaultServer::put(PageName first, uint64_t pages, const std::byte* contents, uint64_t step) {
+  Outcome outcome = Outcome::kDone;
+  for (Space* space : table_.spaces())
+    if (put_into(*space, first, pages, contents, step) == Outcome::kRetry) outcome = Outcome::kRetry;
+  return outcome;
+}
+
+FaultServer::Outcome FaultServer::put_into(Space& space, PageName first, uint64_t pages, const std::byte* contents, uint64_t step) {
+  for (uint64_t done = 0; done < pages;) {
+    // Anew for each step: whoever has a fault to serve waits for this lock.
+    std::shared_lock lock(space.lock());
+    if (!space.open()) return Outcome::kGone;
+    const auto at = space.current_address(first.index, first.origin + done * kPageSize);
+    const Segment* const segment = at ? space.find(*at) : nullptr;
+    uint64_t run = segment ? space.missing_run(*segment, *at, std::min(step, pages - done)) : 0;
+    if (run == 0) {
+      ++done;  // not there, or in place
+      continue;
+    }
+    const Outcome outcome = put_run(space, *segment, *at, run, contents ? contents + done * kPageSize : nullptr);
+    if (outcome != Outcome::kDone) return outcome;
+    done += run;
+  }
+  return Outcome::kDone;
+}
+
+FaultServer::Outcome FaultServer::put_run(Space& space, const Segment& segment, Vaddr at, uint64_t& pages, const std::byte* contents) {
+  const auto copy = [&](uint64_t count) {
+    if (contents) return space.fd().copy(at, contents, count * kPageSize);
+    const auto zeros = space.fd().zeropage(at, count * kPageSize);
+    return zeros.error == EINVAL ? space.fd().copy(at, kZeros.data(), kPageSize) : zeros;  // where zero pages do not exist
+  };
+  auto p = certain([&] { return copy(pages); });
+  if (p.bytes == 0 && p.error == ENOENT && pages > 1) p = certain([&] { return copy(1); });  // the run may reach into another mapping
+  pages = 1;
+  switch (p.bytes != 0 ? 0 : p.error) {
+    case 0:
+      pages = p.bytes / kPageSize;
+      copied_.fetch_add(pages, std::memory_order_relaxed);
+      space.mark_present(segment, at, pages);
+      return Outcome::kDone;
+    case EAGAIN:
+    case ENOMEM: return Outcome::kRetry;
+    case ESRCH: return Outcome::kGone;
+    case EEXIST: space.mark_present(segment, at, 1); break;
+    case ENOENT:
+      if (!segment.shared) space.mark_present(segment, at, 1);
+      break;
+    default: LOG_WARNING("pager: process {}: the kernel does not take the page {:#x}: {}", space.pid(), at, errno_text(p.error));
+  }
+  space.fd().wake(at, kPageSize);  // whoever waits finds out by trying again
+  return Outcome::kDone;
 }
 
 bool FaultServer::prepare_ahead(uint32_t number, uint64_t offset) {

@@ -22,11 +22,15 @@ struct Scratch {
   uint64_t run = 1;          // and how long the next run will be if it is asked for
 };
 
-// A place in the files that is wanted and not in the page cache.
+// What is wanted and not at hand: a place in a file that is not in the page cache, or pages that are with a page server.
 struct Wanted {
-  uint32_t file;
+  uint32_t file;    // kRemoteFile: the pages from `first` on
   uint64_t offset;
   uint64_t length;  // bytes
+  PageName first;
+
+  bool remote() const { return file == image::kRemoteFile; }
+  uint64_t pages() const { return length / kPageSize; }
 };
 
 // Where a fill stands in one address space.
@@ -50,7 +54,7 @@ class FaultServer {
   enum class Outcome {
     kDone,     // the page is in place, or nobody waits for it any more
     kRetry,    // an event must be read first (drain), or its process has not gone on yet
-    kWaiting,  // `wanted` must be brought into the page cache first
+    kWaiting,  // `wanted` must be brought first
     kGone,     // the address space no longer exists
   };
   Outcome serve(Space& space, Vaddr address, Scratch& scratch, Wanted& wanted);
@@ -70,10 +74,15 @@ class FaultServer {
     kProgress,  // go on
     kRetry,     // an event must be read first
     kWaiting,   // `wanted` is not in the page cache
+    kRemote,    // `wanted` is with the page server; the cursor is behind it
     kEnd,       // nothing is missing from the cursor on
     kGone,
   };
   Fill fill(Space& space, FillCursor& cursor, Chunk chunk, Wanted& wanted);
+
+  // Pages that have come from a page server are put in wherever they are missing, in all address spaces; nullptr: pages of zeros.
+  // `step` pages at most are copied by one call of the kernel. kRetry: not everywhere, an event of some address space must be read first.
+  Outcome put(PageName first, uint64_t pages, const std::byte* contents, uint64_t step);
 
   // Makes the next window of a pages file ready, so that faults can be served from it without a read. False if it is not in the page cache.
   bool prepare_ahead(uint32_t file, uint64_t offset);
@@ -95,6 +104,9 @@ class FaultServer {
   Result<const std::byte*> source(const Extent& extent, uint64_t& pages, Scratch& scratch, Wanted& wanted) const;
   Result<Outcome> copy_run(Space& space, const Segment& segment, Vaddr page, Scratch& scratch, Wanted& wanted);
   Outcome zero(Space& space, Vaddr page);
+  Outcome put_into(Space& space, PageName first, uint64_t pages, const std::byte* contents, uint64_t step);
+  // Copies the run, or a part of it; `pages` gets how much is done with, at least one unless kRetry or kGone.
+  Outcome put_run(Space& space, const Segment& segment, Vaddr at, uint64_t& pages, const std::byte* contents);
   Fill copy_ready(Space& space, const Gap& gap, const Extent& extent, uint64_t pages, FillCursor& cursor);
   Fill make_ready(const Extent& extent, FillCursor& cursor, Wanted& wanted);
 

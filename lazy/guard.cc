@@ -14,6 +14,7 @@
 #include <shared_mutex>
 
 #include "core/base/log.h"
+#include "core/sys/proc.h"
 #include "lazy/pager.h"
 
 namespace faultline::lazy {
@@ -24,6 +25,7 @@ namespace {
 struct Shared {
   std::atomic<int> ready;  // the descriptor that the first pager that serves writes to and closes: both tables are one
   std::atomic<bool> fed;   // GuardOptions::feed has returned
+  std::atomic<int> connections[kMaxConnections];  // descriptors of a pager's connections to a page server, or -1
 };
 
 using Clock = std::chrono::steady_clock;
@@ -43,6 +45,45 @@ void write_recordings(const FaultLoop& loop, const GuardOptions& options) {
   }
 }
 
+// The source takes the processes back: ours and all that they have forked must be gone before it hears of it.
+void end_revoked(SpaceTable& table) {
+  LOG_WARNING("pager: the source of the processes takes them back; they are killed here");
+  std::vector<pid_t> tree;
+  for (Space* space : table.spaces())
+    if (space->pid() > 0) tree.push_back(space->pid());
+  // Stopped first, so that none forks while it is looked at.
+  for (size_t i = 0; i < tree.size(); ++i) {
+    (void)::kill(tree[i], SIGSTOP);
+    const auto children = sys::children_of(tree[i]);
+    if (!children) continue;
+    for (const pid_t child : *children)
+      if (std::find(tree.begin(), tree.end(), child) == tree.end()) tree.push_back(child);
+  }
+  std::vector<UniqueFd> alive;
+  for (const pid_t pid : tree) {
+    alive.emplace_back(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    (void)::kill(pid, SIGKILL);
+  }
+  for (const UniqueFd& fd : alive) {
+    pollfd p = {.fd = fd.get(), .events = POLLIN, .revents = 0};
+    while (fd && ::poll(&p, 1, -1) < 0 && errno == EINTR) {
+    }
+  }
+}
+
+// Tells a live source, or a server that waits for it, that nothing more is wanted.
+void say_goodbye(const RemoteOptions& remote, bool revoked) {
+  constexpr auto kPatience = std::chrono::seconds(5);
+  if (!remote.live && !remote.only) return;
+  const auto say = [&]() -> Result<void> {
+    if (remote.only) return remote.only->done(kPatience);
+    auto client = TRY(pageserver::Client::start(TRY(remote.connect()), remote.client));
+    TRY(client.wait_ready(kPatience));
+    return revoked ? client.confirm_revoked(kPatience) : client.done(kPatience);
+  };
+  if (const auto said = say(); !said) LOG_WARNING("pager: the page server {} could not be told that all is done: {}", remote.name, said.error().what);
+}
+
 enum class Served { kAll, kGuardGone };
 
 // Serves until nothing is left to do, or until the guard is gone: then nothing is served any more, and all threads but this one have ended.
@@ -51,6 +92,11 @@ Result<Served> run_pager(const Memory& memory, SpaceTable& table, const GuardOpt
   LoopOptions loop_options = options.loop;
   // A successor has not seen the beginning, and a recording of the rest would replace a good one.
   if (successor) loop_options.record = false;
+  loop_options.successor = successor;
+  loop_options.connections = shared.connections;
+  // Both tables are one, so that its connections have outlived the predecessor.
+  for (std::atomic<int>& fd : shared.connections)
+    if (const int left = fd.exchange(-1); left >= 0) ::close(left);
   FaultLoop loop(memory, table, std::move(loop_options));
   const bool feed = options.feed && !shared.fed;
   if (feed && successor) return error(EPIPE, "the pager before this one was killed while it took the processes over");
@@ -72,7 +118,7 @@ Result<Served> run_pager(const Memory& memory, SpaceTable& table, const GuardOpt
   bool guarded = static_cast<bool>(guard) && ::getppid() == guard_pid;
   const auto record_end = Clock::now() + options.loop.record_time;
   bool recording = loop.recording();
-  while (guarded && !loop.wait(kTick, guard.get())) {
+  while (guarded && !loop.revoked() && !loop.wait(kTick, guard.get())) {
     pollfd p = {.fd = guard.get(), .events = POLLIN, .revents = 0};
     guarded = ::poll(&p, 1, 0) == 0;
     if (recording && Clock::now() >= record_end) {
@@ -84,7 +130,9 @@ Result<Served> run_pager(const Memory& memory, SpaceTable& table, const GuardOpt
   loop.stop();
   if (recording) write_recordings(loop, options);
   if (!guarded) return Served::kGuardGone;
+  if (loop.revoked()) end_revoked(table);
   LOG_INFO("pager: done, {} pages were put in", loop.server().copied());
+  if (memory.remote != nullptr) say_goodbye(*memory.remote, loop.revoked());
   return Served::kAll;
 }
 
@@ -136,6 +184,7 @@ void kill_processes(SpaceTable& table) {
   std::vector<int> keep = options.keep_fds;
   keep.push_back(shared.ready);
   keep.push_back(options.working_set_dir);
+  if (memory.remote != nullptr && memory.remote->only) keep.push_back(memory.remote->only->fd());
   close_other_fds(table, std::move(keep));
   int quick_deaths = 0;
   for (bool successor = false;; successor = true) {
@@ -171,6 +220,7 @@ Result<pid_t> start_guard(const Memory& memory, SpaceTable& table, const GuardOp
   if (::pipe2(ends, O_CLOEXEC) != 0) return sys_error("pager: cannot create a pipe");
   UniqueFd ready(ends[0]), tell(ends[1]);
   Shared& shared = *table.arena().at<Shared>(TRY(table.arena().allocate(sizeof(Shared))));
+  for (std::atomic<int>& fd : shared.connections) fd = -1;
   const pid_t pid = ::fork();
   if (pid < 0) return sys_error("pager: cannot fork");
   if (pid == 0) {

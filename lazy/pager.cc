@@ -12,13 +12,13 @@
 
 #include "core/base/log.h"
 #include "lazy/guard.h"
+#include "lazy/remote_fetch.h"
 
 namespace faultline::lazy {
 
 struct Pager::State {
   Memory memory;
   std::map<std::pair<dev_t, ino_t>, uint32_t> known_files;
-  bool remote = false;
   std::unique_ptr<SpaceTable> table;  // after memory: refers to it
   std::map<pid_t, Space*> spaces;
   // The private memory of a process, for recordings.
@@ -62,13 +62,15 @@ Result<uint32_t> Pager::add_shared_memory(const image::ImageDir& dir, uint32_t s
 Result<uint32_t> Pager::load_index(const image::ImageDir& dir, const std::string& file, pageserver::ObjectId object) {
   const auto take = [this](UniqueFd fd, std::string name) { return add_file(std::move(fd), std::move(name)); };
   PageIndex index = TRY(image::load_page_index(dir, file, take));
-  if (index.any_remote() && !state_->remote)
+  if (index.any_remote() && !state_->memory.remote)
     return error(ENOTSUP, "{}/{}: pages are not in the images but with the host of the dump; say where it is with --page-server --address HOST --port PORT",
                  dir.name(), file);
   const uint32_t number = add_index(std::move(index), pageserver::type_of(object) == pageserver::kSharedMemory);
   state_->memory.indexes[number].object = object;
   return number;
 }
+
+void Pager::set_remote(const RemoteOptions& remote) { state_->memory.remote = &remote; }
 
 const Memory& Pager::memory() const { return state_->memory; }
 
@@ -88,6 +90,8 @@ Result<void> Pager::add(AddressSpace space) {
 
 namespace {
 
+constexpr uint64_t kRemoteStep = 64;  // pages that are put in by one call
+
 // Serves faults in this process, before anything runs: nobody else serves, and no events come.
 class Installer {
  public:
@@ -99,7 +103,11 @@ class Installer {
       Wanted wanted = {};
       const FaultServer::Outcome outcome = serve(server_, *scratch_, wanted);
       if (!failure_.empty()) return error(EIO, "process {}: the page at {:#x} cannot be delivered: {}", space.pid(), page, failure_);
-      if (outcome == FaultServer::Outcome::kWaiting) {
+      if (outcome == FaultServer::Outcome::kWaiting && wanted.remote()) {
+        RemoteFetch fetch(*memory_.remote, sink({}));
+        fetch.want(memory_.indexes[wanted.first.index].object, wanted.first.origin, wanted.pages());
+        TRY(fetch.finish());
+      } else if (outcome == FaultServer::Outcome::kWaiting) {
         TRY(memory_.files[wanted.file].prepare(wanted.offset, wanted.length));
       } else if (outcome == FaultServer::Outcome::kRetry) {
         std::vector<Vaddr> faults;
@@ -110,6 +118,19 @@ class Installer {
         return {};
       }
     }
+  }
+
+  // Puts pages that come from a page server where they are missing.
+  RemoteFetch::Sink sink(std::function<void(uint64_t pages)> progress) {
+    std::map<pageserver::ObjectId, uint32_t> indexes;
+    for (uint32_t i = 0; i < memory_.indexes.size(); ++i) indexes.try_emplace(memory_.indexes[i].object, i);
+    return [this, indexes = std::move(indexes), progress = std::move(progress)](const pageserver::Range& range, std::span<const std::byte> contents) -> Result<void> {
+      const auto index = indexes.find(range.object);
+      if (index == indexes.end()) return {};
+      (void)server_.put({index->second, range.address}, range.pages, contents.empty() ? nullptr : contents.data(), kRemoteStep);
+      if (progress) progress(range.pages);
+      return {};
+    };
   }
 
  private:
@@ -136,7 +157,25 @@ Result<void> Pager::install(pid_t pid, Vaddr page) {
   });
 }
 
+Result<void> Pager::install_remote(std::span<const std::pair<pid_t, Vaddr>> pages) {
+  if (!state_->memory.remote || !state_->table) return {};
+  Installer installer(state_->memory, *state_->table);
+  RemoteFetch fetch(*state_->memory.remote, installer.sink({}));
+  for (const auto& [pid, page] : pages) {
+    const auto it = state_->spaces.find(pid);
+    if (it == state_->spaces.end() || !it->second->open()) continue;
+    const Segment* const segment = it->second->find(page);
+    if (segment == nullptr || !it->second->missing(*segment, page)) continue;
+    const PageName name = {segment->index, segment->origin_of(page_down(page))};
+    const Memory::Index& index = state_->memory.indexes[name.index];
+    if (index.pages.find(name.origin)->remote()) fetch.want(index.object, name.origin, 1);
+  }
+  return fetch.finish();
+}
+
 namespace {
+
+constexpr size_t kRecordedRemote = 128;  // pages of a recording that are fetched before the first instruction
 
 std::optional<std::vector<Vaddr>> recording_of(int dir_fd, pid_t pid) {
   auto origins = read_working_set(dir_fd, working_set_name(pid));
@@ -155,6 +194,15 @@ Result<uint64_t> Pager::fill_recorded(int dir_fd, std::chrono::microseconds limi
     if (named == state_->named.end()) continue;
     const auto origins = recording_of(dir_fd, named->second.image_pid);
     if (!origins) continue;
+    if (state_->memory.indexes[named->second.index].pages.any_remote()) {
+      // One way there and back for all of them.
+      std::vector<std::pair<pid_t, Vaddr>> first;
+      for (size_t i = 0; i < std::min(origins->size(), kRecordedRemote); ++i)
+        if (const auto now = space->current_address(named->second.index, (*origins)[i])) first.emplace_back(pid, *now);
+      TRY(install_remote(first));
+      pages += first.size();
+      continue;
+    }
     Installer installer(state_->memory, *state_->table);
     for (size_t i = 0; i < origins->size() && std::chrono::steady_clock::now() < end; ++i, ++pages)
       TRY(installer.until_done(*space, (*origins)[i], [&](FaultServer& server, Scratch& scratch, Wanted& wanted) {
@@ -184,7 +232,7 @@ std::vector<Piece> all_pieces(const Memory& memory, const std::vector<Space*>& s
       FL_CHECK(extent);
       gap->pages = std::min(gap->pages, extent->pages);
       at = gap->at + gap->pages * kPageSize;
-      pieces.push_back({space, *gap, *extent});
+      if (!extent->remote()) pieces.push_back({space, *gap, *extent});
     }
   }
   return pieces;
@@ -208,6 +256,21 @@ Result<void> fill_piece(const Memory& memory, const Piece& piece) {
 }
 
 }  // namespace
+
+// What is missing when all that is in files is in place.
+Result<void> Pager::fill_remote(const Progress& progress, std::atomic<uint64_t>& done, uint64_t& all) {
+  Installer installer(state_->memory, *state_->table);
+  RemoteFetch fetch(*state_->memory.remote, installer.sink([&](uint64_t pages) {
+    done += pages;
+    if (progress) progress(done, all);
+  }));
+  for (Space* space : state_->table->spaces())
+    for (auto gap = space->next_gap(0, kPiecePages); gap; gap = space->next_gap(gap->at + gap->pages * kPageSize, kPiecePages)) {
+      fetch.want(state_->memory.indexes[gap->segment.index].object, gap->segment.origin_of(gap->at), gap->pages);
+      all += gap->pages;
+    }
+  return fetch.finish();
+}
 
 Result<void> Pager::fill_everything(const Progress& progress) {
   SpaceTable* const table = TRY(this->table());
@@ -237,6 +300,7 @@ Result<void> Pager::fill_everything(const Progress& progress) {
   work(true);
   for (std::thread& helper : helpers) helper.join();
   TRY(std::move(outcome));
+  if (state_->memory.remote) TRY(fill_remote(progress, done, all));
   if (progress) progress(done, all);
   for (Space* space : table->spaces()) table->close(*space);
   state_->spaces.clear();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -54,11 +55,16 @@ class Pager {
   Result<uint32_t> add_file(UniqueFd fd, std::string name);
   uint32_t add_index(PageIndex index, bool shared);
 
+  // Where pages are that are not in the images. Before the first index is added; `remote` must outlive this object and every pager.
+  void set_remote(const RemoteOptions& remote);
+
   // Errors: EINVAL for areas that overlap or name no index; ESRCH if there is no such process; ENOMEM.
   Result<void> add(AddressSpace space);
 
   // Puts the page in now, waiting for the disk if need be. Nothing happens if it is in place or not in a lazy area.
   Result<void> install(pid_t pid, Vaddr page);
+  // The same for pages that are with a page server, all of them at once; others are left alone.
+  Result<void> install_remote(std::span<const std::pair<pid_t, Vaddr>> pages);
   // For about the time `limit`, puts in the first pages of the recording of each process, for which `working-set-<pid>.flws` exists in `dir_fd`.
   // Gives the number of pages. A recording that cannot be used is a warning.
   Result<uint64_t> fill_recorded(int dir_fd, std::chrono::microseconds limit);
@@ -79,6 +85,7 @@ class Pager {
  private:
   struct State;
   Result<uint32_t> load_index(const image::ImageDir& dir, const std::string& file, pageserver::ObjectId object);
+  Result<void> fill_remote(const Progress& progress, std::atomic<uint64_t>& done, uint64_t& all);
   std::unique_ptr<State> state_;
 };
 

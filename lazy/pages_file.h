@@ -63,6 +63,8 @@ class PagesFile {
   std::unique_ptr<std::vector<std::atomic<bool>>> ready_;  // by window
 };
 
+struct RemoteOptions;
+
 // Everything that the restored processes' pages come from. Built before the pager starts, immutable from then on.
 struct Memory {
   struct Index {
@@ -72,6 +74,7 @@ struct Memory {
   };
   std::vector<PagesFile> files;
   std::vector<Index> indexes;
+  const RemoteOptions* remote = nullptr;  // how pages that are in no file are reached; set if an index has such
 };
 
 }  // namespace faultline::lazy

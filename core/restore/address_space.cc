@@ -62,9 +62,10 @@ std::vector<Vaddr> first_pages(const image::Task& task) {
 SpaceBuilder::SpaceBuilder(const image::Task& task, const SpaceContext& context, int pages_fd) : task_(task), context_(context), pages_fd_(pages_fd) {
   uint64_t offset = 0;
   for (const image::PagemapEntry& entry : task_.pagemap.entries) {
-    if (!(*entry.flags & image::kPagePresent)) continue;
-    stored_.push_back({entry.vaddr, entry.vaddr + *entry.nr_pages * kPageSize, offset});
-    offset += *entry.nr_pages * kPageSize;
+    const bool here = *entry.flags & image::kPagePresent;
+    if (!here && !(*entry.flags & image::kPageLazy)) continue;
+    stored_.push_back({entry.vaddr, entry.vaddr + *entry.nr_pages * kPageSize, offset, here});
+    if (here) offset += *entry.nr_pages * kPageSize;
   }
 }
 
@@ -88,6 +89,10 @@ Result<void> SpaceBuilder::check() const {
                            image::kVmaAnonPrivate | image::kVmaVvar | image::kVmaMemfd | image::kVmaGuard | 0x2;
     if (vma.status & ~known)
       return error(ENOTSUP, "pid {}: the area {:x}-{:x} is of a kind (status {:#x}) that cannot be restored yet", task_.pid(), vma.start, vma.end, vma.status);
+    if (is_private(vma) && !kernel_area(vma) && !may_be_lazy(vma))
+      for (const Stored& run : stored_from(vma.start))
+        if (run.start < vma.end && !run.here)
+          return error(EBADMSG, "pid {}: pages of the area {:x}-{:x}, which must be there before the process runs, are not in the images", task_.pid(), vma.start, vma.end);
     if (vma.end > kUserEnd && !(vma.status & image::kVmaVsyscall)) return error(ENOTSUP, "pid {}: the area {:x}-{:x} is above 47-bit addresses", task_.pid(), vma.start, vma.end);
     const bool file = vma.status & (image::kVmaFilePrivate | image::kVmaFileShared);
     if (file && vma.shmid > UINT32_MAX) return error(EBADMSG, "pid {}: the area {:x}-{:x} has no valid file", task_.pid(), vma.start, vma.end);
@@ -162,11 +167,14 @@ void SpaceBuilder::map_area(const image::VmaEntry& vma, agent::Program& program)
   program.syscall(what, SYS_mmap, {vma.start, length, prot, vma.flags | MAP_FIXED, fd, file ? vma.pgoff : 0});
   if (stored && !lazy) {
     read_pages(vma.start, vma.end, program);
-  } else if (stored && prot != vma.prot) {
-    const Vaddr first = std::max(vma.start, stored_from(vma.start).front().start);
-    read_pages(first, first + kPageSize, program);
   }
+  // Any page does; one that is not here is given up again below.
+  const Vaddr first = lazy ? std::max(vma.start, stored_from(vma.start).front().start) : 0;
+  const bool borrowed = lazy && prot != vma.prot && !stored_from(vma.start).front().here;
+  if (borrowed) program.syscall(fmt::format("a page for {:x}-{:x}", vma.start, vma.end), SYS_getrandom, {first, 1, 0});
+  else if (lazy && prot != vma.prot) read_pages(first, first + kPageSize, program);
   if (prot != vma.prot) program.syscall("take the write permission back", SYS_mprotect, {vma.start, length, vma.prot});
+  if (borrowed) program.syscall(fmt::format("give up the page of {:x}-{:x}", vma.start, vma.end), SYS_madvise, {first, kPageSize, MADV_DONTNEED});
   for (int advice = 0; advice < 64; ++advice)
     if (vma.madv.value_or(0) >> advice & 1) program.syscall(fmt::format("madvise {:x}-{:x}", vma.start, vma.end), SYS_madvise, {vma.start, length, advice});
   // Each area by itself: no page can be copied across the border of two.
@@ -177,6 +185,7 @@ void SpaceBuilder::map_area(const image::VmaEntry& vma, agent::Program& program)
 void SpaceBuilder::read_pages(Vaddr start, Vaddr end, agent::Program& program) const {
   for (const Stored& run : stored_from(start)) {
     if (run.start >= end) break;
+    if (!run.here) continue;
     Vaddr from = std::max(start, run.start);
     const Vaddr to = std::min(end, run.end);
     while (from < to) {

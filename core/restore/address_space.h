@@ -49,8 +49,8 @@ class SpaceBuilder {
   const std::vector<LazyRange>& ranges() const { return ranges_; }
 
  private:
-  // A run of stored pages and where they stand in the pages image.
-  struct Stored { Vaddr start, end; uint64_t offset; };
+  // A run of pages with contents and where they stand in the pages image; not `here`: with a page server.
+  struct Stored { Vaddr start, end; uint64_t offset; bool here; };
 
   void give_up_old(agent::Program& program) const;
   void move_special(agent::Program& program) const;

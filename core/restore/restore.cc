@@ -76,6 +76,8 @@ class Coordinator {
     const auto begin = Clock::now();
     ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     TRY(prepare_region());
+    if (settings_.work_dir >= 0 && settings_.lazy) daemon_ = TRY(lazy::DaemonConnection::open(settings_.work_dir, plan_.first_fd()));
+    TRY(connect());
     TRY(open_files());
     LOG_DEBUG("restore: files are open");
     TRY(make_all_programs());
@@ -118,6 +120,21 @@ class Coordinator {
     return {};
   }
 
+  // To the page server, if pages are there, before the first process exists.
+  Result<void> connect() {
+    const auto remote = [](const image::Pagemap& map) {
+      return std::ranges::any_of(map.entries, [](const image::PagemapEntry& e) { return !(*e.flags & image::kPagePresent) && (*e.flags & image::kPageLazy); });
+    };
+    bool needed = false;
+    for (const image::Task& task : plan_.checkpoint().tasks) needed |= !task.dead() && remote(task.pagemap) && !daemon_;
+    for (const auto& [shmid, map] : plan_.checkpoint().shared) needed |= remote(map);
+    if (!needed) return {};
+    if (!settings_.remote)
+      return error(ENOTSUP, "{}: memory is not in the images but with the host of the dump; add --page-server --address HOST --port PORT", dir_.name());
+    remote_ = settings_.remote;
+    return remote_->first ? Result<void>() : remote_->connect_first();
+  }
+
   Result<void> open_files() {
     rlimit limit;
     if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
@@ -131,10 +148,9 @@ class Coordinator {
     UniqueFd first(ends[0]), second(ends[1]);
     faults_in_ = TRY(move_up(std::move(first)));
     faults_out_ = TRY(move_up(std::move(second)));
-    if (settings_.lazy && settings_.work_dir >= 0) daemon_ = TRY(lazy::DaemonConnection::open(settings_.work_dir, first_fd_));
     // A daemon knows of private memory only: so does the protocol.
     shared_.emplace(dir_, plan_.checkpoint(), settings_.lazy && !daemon_);
-    for (const auto& [shmid, fd] : plan_.files().shared_objects()) TRY(shared_->fill(shmid, fd));
+    for (const auto& [shmid, fd] : plan_.files().shared_objects()) TRY(shared_->fill(shmid, fd, remote_));
     return plan_.files().seal();
   }
 
@@ -158,7 +174,7 @@ class Coordinator {
     context.first_fd = first_fd_;
     context.fault_socket = faults_out_.get();
     context.token = static_cast<uint32_t>(making_.size() - 1);
-    if (!task.pagemap.entries.empty()) {
+    if (std::ranges::any_of(task.pagemap.entries, [](const image::PagemapEntry& e) { return *e.flags & image::kPagePresent; })) {
       pages_fds_.push_back(TRY(move_up(TRY(dir_.open_file(fmt::format("pages-{}.img", task.pagemap.pages_id), O_RDONLY)))));
       context.pages_fd = pages_fds_.back().get();
     }
@@ -246,9 +262,11 @@ class Coordinator {
 
   Result<void> switch_over(Restored& restored) {
     lazy::Pager pager;
+    if (remote_) pager.set_remote(*remote_);
     if (daemon_) TRY(hand_to_daemon(*daemon_));
     else TRY(hand_to_pager(pager));
     if (!settings_.lazy) TRY(pager.fill_everything(hooks_.progress));
+    else if (remote_ && !daemon_) TRY(install_first(pager));
     LOG_DEBUG("restore: memory is handed over");
     std::vector<Parked> parked;
     for (const Making& making : making_) parked.push_back(park(making));
@@ -256,12 +274,16 @@ class Coordinator {
     TRY(takeover_->prepare(parked));
     LOG_DEBUG("restore: final registers are set");
     if (hooks_.post_restore) TRY(hooks_.post_restore(restored.root));
+    // From here on ours is the copy that runs.
+    if (remote_ && remote_->live && !daemon_) TRY(remote_->first->commit(remote_->page_timeout));
     if (daemon_) TRY(daemon_->finish());
     else if (settings_.lazy) restored.pager = TRY(start_pager(pager));
     LOG_DEBUG("restore: page faults are served");
     succeeded_ = true;
     TRY(takeover_->release(settings_.leave_stopped));
     LOG_INFO("restore: pid {} runs", restored.root);
+    if (remote_ && !restored.pager && !daemon_)
+      if (const auto said = remote_->first->done(remote_->page_timeout); !said) LOG_WARNING("restore: the source could not be told that all is done: {}", said.error().what);
     if (hooks_.resumed) hooks_.resumed();
     return {};
   }
@@ -303,6 +325,14 @@ class Coordinator {
     return {};
   }
 
+  // What the kernel itself touches for the threads before they run.
+  Result<void> install_first(lazy::Pager& pager) {
+    std::vector<std::pair<pid_t, Vaddr>> pages;
+    for (const Making& making : making_)
+      for (const Vaddr page : first_pages(*making.task)) pages.emplace_back(outer(making.task->pid()), page);
+    return pager.install_remote(pages);
+  }
+
   Result<std::optional<pid_t>> start_pager(lazy::Pager& pager) {
     if (!any_lazy_) return std::optional<pid_t>();
     bool recorded = false;
@@ -313,6 +343,7 @@ class Coordinator {
     options.record = settings_.record && !recorded;
     options.keep_fds = settings_.keep_fds;
     if (options.prefetch == lazy::Prefetch::kRecorded) TRY(pager.fill_recorded(dir_.fd(), kRecordedAtOnce));
+    if (remote_ && !remote_->only) remote_->first.reset();  // the pager has its own
     return std::optional<pid_t>(TRY(pager.detach(options)));
   }
 
@@ -326,6 +357,7 @@ class Coordinator {
   UniqueFd faults_in_, faults_out_;
   std::vector<UniqueFd> pages_fds_;
   std::optional<lazy::DaemonConnection> daemon_;
+  lazy::RemoteOptions* remote_ = nullptr;  // only if pages are there
   std::optional<SharedMemory> shared_;
   std::vector<Making> making_;
   std::optional<Births> births_;

@@ -18,6 +18,7 @@ struct Settings {
   bool sibling = false;                     // the root becomes a child of our own parent
   bool new_pidns = false;                   // the tree gets a pid namespace of its own, with a /proc that shows it
   bool leave_stopped = false;
+  lazy::RemoteOptions* remote = nullptr;    // where pages are that are not in the images; connected when they are needed
   int work_dir = -1;                        // where a lazy-pages daemon may listen; -1: none is looked for
   std::vector<int> keep_fds;                // descriptors that a pager must keep (of the log)
 };

@@ -5,9 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "core/restore/address_space.h"
+#include "lazy/remote_fetch.h"
 
 namespace faultline::restore {
 
@@ -60,18 +62,37 @@ std::set<uint32_t> SharedMemory::late_objects() const {
   return shmids;
 }
 
-Result<void> SharedMemory::fill(uint32_t shmid, int to) const {
+Result<void> SharedMemory::fetch(const image::Pagemap& map, int to, uint64_t size, uint32_t shmid, const lazy::RemoteOptions& remote) const {
+  lazy::RemoteFetch fetch(remote, [&](const pageserver::Range& range, std::span<const std::byte> contents) -> Result<void> {
+    // The object may end inside its last page. Pages of zeros are holes already.
+    const uint64_t length = range.address < size ? std::min<uint64_t>(contents.size(), size - range.address) : 0;
+    return pwrite_all(to, contents.data(), length, static_cast<off_t>(range.address), "shared memory");
+  });
+  for (const image::PagemapEntry& entry : map.entries)
+    if (!(*entry.flags & image::kPagePresent)) fetch.want(pageserver::object_id(shmid, pageserver::kSharedMemory), entry.vaddr, *entry.nr_pages);
+  return fetch.finish();
+}
+
+Result<void> SharedMemory::fill(uint32_t shmid, int to, const lazy::RemoteOptions* remote) const {
   const auto found = checkpoint_.shared.find(shmid);
   if (found == checkpoint_.shared.end() || found->second.entries.empty()) return {};
   const bool all = !late_objects().contains(shmid);
   const auto at_once = at_once_.find(shmid);
   if (!all && at_once == at_once_.end()) return {};
-  const UniqueFd pages = TRY(dir_.open_file(fmt::format("pages-{}.img", found->second.pages_id), O_RDONLY));
   struct stat st;
   if (::fstat(to, &st) < 0) return sys_error("shared memory {}", shmid);
   const auto size = static_cast<uint64_t>(st.st_size);
+  const auto& entries = found->second.entries;
+  const auto is_remote = [](const image::PagemapEntry& e) { return !(*e.flags & image::kPagePresent) && (*e.flags & image::kPageLazy); };
+  if (std::ranges::any_of(entries, is_remote) && all) {
+    if (!remote) return error(ENOTSUP, "shared memory {}: pages are not in the images but with the host of the dump; add --page-server --address HOST --port PORT", shmid);
+    TRY(fetch(found->second, to, size, shmid, *remote));
+  }
+  if (std::ranges::all_of(entries, is_remote)) return {};
+  const UniqueFd pages = TRY(dir_.open_file(fmt::format("pages-{}.img", found->second.pages_id), O_RDONLY));
   off_t from = 0;
   for (const image::PagemapEntry& entry : found->second.entries) {
+    if (is_remote(entry)) continue;
     if (!(*entry.flags & image::kPagePresent)) return error(ENOTSUP, "shared memory {}: pages are in a parent checkpoint, which cannot be restored yet", shmid);
     const uint64_t length = *entry.nr_pages * kPageSize;
     // The last page is stored whole; the object may end inside it.

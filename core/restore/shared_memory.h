@@ -6,6 +6,7 @@
 
 #include "core/image/checkpoint.h"
 #include "core/image/image_dir.h"
+#include "lazy/remote.h"
 
 namespace faultline::restore {
 
@@ -24,9 +25,11 @@ class SharedMemory {
   std::set<uint32_t> late_objects() const;
 
   // Puts the contents into the object `shmid`, open as `to`; of one that comes late, only the pages that must be there at first.
-  Result<void> fill(uint32_t shmid, int to) const;
+  // `remote`: where those are that are not in the images, or nullptr; those that come late are left to the pager.
+  Result<void> fill(uint32_t shmid, int to, const lazy::RemoteOptions* remote) const;
 
  private:
+  Result<void> fetch(const image::Pagemap& map, int to, uint64_t size, uint32_t shmid, const lazy::RemoteOptions& remote) const;
   Result<void> copy(int pages, off_t from, int to, uint64_t at, uint64_t end, uint32_t shmid) const;
 
   const image::ImageDir& dir_;

@@ -1,0 +1,273 @@
+#include "lazy/remote.h"
+
+#include <poll.h>
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <shared_mutex>
+
+#include "core/base/log.h"
+
+namespace faultline::lazy {
+
+namespace {
+
+constexpr auto kFirstPause = std::chrono::milliseconds(50), kLongestPause = std::chrono::milliseconds(2000);
+constexpr auto kHelloPatience = std::chrono::seconds(15);
+
+}  // namespace
+
+Result<void> RemoteOptions::connect_first() {
+  auto connected = [&]() -> Result<pageserver::Client> {
+    auto client = TRY(pageserver::Client::start(TRY(connect()), this->client));
+    TRY(client.wait_ready(kHelloPatience));
+    return client;
+  }();
+  if (!connected) return wrap(connected.error(), "the page server {}", name);
+  first = std::make_shared<pageserver::Client>(std::move(*connected));
+  if (first->speaks_criu()) only = first;
+  live = first->live();
+  return {};
+}
+
+RemotePort::RemotePort(const RemoteOptions& options, bool first, const Memory& memory, FaultServer& server, Hooks hooks, int epoll, std::atomic<int>& slot)
+    : options_(options), memory_(memory), server_(server), hooks_(std::move(hooks)), epoll_(epoll), slot_(slot) {
+  for (uint32_t i = 0; i < memory.indexes.size(); ++i) indexes_.try_emplace(memory.indexes[i].object, i);
+  events_.pages = [this](const pageserver::Range& range, std::span<const std::byte> contents) { come(range, contents); };
+  events_.failed = [this](uint64_t id, const pageserver::Failed& failed) { refused(id, failed); };
+  events_.revoked = [this] { hooks_.revoked(); };
+  if (first) client_ = options.only;
+  if (client_) watch();
+}
+
+RemotePort::~RemotePort() { slot_ = -1; }
+
+// The range that was asked for and holds the page.
+std::map<RemotePort::Key, RemotePort::Asked>::iterator RemotePort::covering(PageName page) {
+  auto it = asked_.upper_bound({page.index, page.origin});
+  if (it == asked_.begin()) return asked_.end();
+  --it;
+  const bool holds = it->first.first == page.index && page.origin < it->first.second + it->second.pages * kPageSize;
+  return holds ? it : asked_.end();
+}
+
+void RemotePort::demand(const Wanted& wanted, const Waiter& waiter) { ask(wanted, &waiter); }
+void RemotePort::ahead(const Wanted& wanted) { ask(wanted, nullptr); }
+
+void RemotePort::ask(const Wanted& wanted, const Waiter* waiter) {
+  PageName page = wanted.first;
+  const Vaddr end = page.origin + wanted.length;
+  while (page.origin < end) {
+    auto it = covering(page);
+    if (it == asked_.end()) {
+      const auto next = asked_.upper_bound({page.index, page.origin});
+      const Vaddr stop = next != asked_.end() && next->first.first == page.index ? std::min(end, next->first.second) : end;
+      it = asked_.emplace(Key(page.index, page.origin), Asked{.pages = (stop - page.origin) / kPageSize, .urgent = waiter != nullptr, .since = Clock::now(), .waiters = {}}).first;
+      unsent_[waiter != nullptr].push_back(it->first);
+      if (!waiter) ahead_pages_ += it->second.pages;
+    }
+    if (waiter && page.origin == wanted.first.origin) {
+      if (it->second.waiters.empty()) it->second.since = Clock::now();
+      it->second.waiters.emplace_back(page.origin, *waiter);
+    }
+    page.origin = it->first.second + it->second.pages * kPageSize;
+  }
+}
+
+void RemotePort::send_batch() {
+  for (const bool urgent : {true, false}) {
+    std::vector<Key>& keys = unsent_[urgent];
+    for (size_t done = 0; done < keys.size();) {
+      std::vector<pageserver::Range> ranges;
+      std::vector<Asked*> asked;
+      uint64_t pages = 0;
+      for (; done < keys.size() && ranges.size() < pageserver::kMaxRanges; ++done) {
+        const auto it = asked_.find(keys[done]);
+        if (it == asked_.end()) continue;
+        const uint64_t left = it->second.pages - it->second.come;
+        if (left == 0) continue;
+        if (pages + left > pageserver::kMaxReadPages) break;
+        pages += left;
+        ranges.push_back({memory_.indexes[it->first.first].object, it->first.second + it->second.come * kPageSize, left});
+        asked.push_back(&it->second);
+      }
+      if (ranges.empty()) break;
+      const uint64_t id = client_->read(ranges, urgent);
+      for (Asked* a : asked) a->request = id;
+    }
+    keys.clear();
+  }
+}
+
+void RemotePort::flush() {
+  if (!client_) {
+    if (!idle() && Clock::now() >= next_try_) connect();
+    if (!client_) return;
+  }
+  send_batch();
+  if (auto sent = client_->flush(); !sent) return broken(sent.error());
+  watch();
+}
+
+void RemotePort::connect() {
+  auto stream = options_.connect();
+  auto client = stream ? pageserver::Client::start(std::move(*stream), options_.client) : Result<pageserver::Client>(Failure(stream.error()));
+  if (!client) return broken(client.error());
+  client_ = std::make_shared<pageserver::Client>(std::move(*client));
+  // All that has not come is asked for again.
+  for (auto& keys : unsent_) keys.clear();
+  for (const auto& [key, asked] : asked_) unsent_[asked.urgent].push_back(key);
+  if (ever_) ++reconnects_;
+  ever_ = true;
+}
+
+void RemotePort::broken(const Error& why) {
+  const bool was_ready = client_ && client_->ready();
+  if (was_ready || pause_.count() == 0) LOG_WARNING("pager: the page server {}: {}; connecting again", options_.name, why.what);
+  client_.reset();
+  slot_ = -1;
+  watched_ = 0;
+  pause_ = was_ready || pause_.count() == 0 ? kFirstPause : std::min(pause_ * 2, kLongestPause);
+  next_try_ = Clock::now() + pause_;
+}
+
+void RemotePort::watch() {
+  const short wanted = client_->wanted_events();
+  const uint32_t events = (wanted & POLLIN ? EPOLLIN : 0u) | (wanted & POLLOUT ? EPOLLOUT : 0u);
+  if (events == watched_) return;
+  epoll_event event = {.events = events, .data = {.ptr = this}};
+  if (::epoll_ctl(epoll_, watched_ == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, client_->fd(), &event) != 0)
+    LOG_ERROR("pager: cannot watch the connection to the page server {}: {}", options_.name, errno_text(errno));
+  watched_ = events;
+  slot_ = client_->fd();
+}
+
+bool RemotePort::step(size_t budget, uint64_t step) {
+  step_ = step;
+  if (!retries_.empty()) retry();
+  if (!client_) return false;
+  const auto more = client_->receive(budget, events_);
+  if (!more) {
+    broken(more.error());
+    return false;
+  }
+  if (client_->ready()) pause_ = std::chrono::milliseconds(0);
+  flush();
+  return *more;
+}
+
+void RemotePort::come(const pageserver::Range& range, std::span<const std::byte> contents) {
+  const auto index = indexes_.find(range.object);
+  if (index == indexes_.end()) return;
+  put({index->second, range.address}, range.pages, contents);
+}
+
+void RemotePort::put(PageName first, uint64_t pages, std::span<const std::byte> contents) {
+  const std::byte* const from = contents.empty() ? nullptr : contents.data();
+  if (server_.put(first, pages, from, step_) == FaultServer::Outcome::kRetry) {
+    hooks_.drain();
+    if (server_.put(first, pages, from, step_) == FaultServer::Outcome::kRetry) {
+      // The process that caused the event must get to run first. The connection goes on meanwhile.
+      retries_.push_back({first, pages, {contents.begin(), contents.end()}});
+      return;
+    }
+  }
+  settle(first, pages);
+}
+
+void RemotePort::retry() {
+  std::vector<Retry> again = std::exchange(retries_, {});
+  hooks_.drain();
+  for (Retry& r : again) put(r.first, r.pages, r.contents);
+}
+
+// The pages are in place: whoever waits for them goes on.
+void RemotePort::settle(PageName first, uint64_t pages) {
+  const Vaddr end = first.origin + pages * kPageSize;
+  for (Vaddr at = first.origin; at < end;) {
+    const auto it = covering({first.index, at});
+    if (it == asked_.end()) {
+      const auto next = asked_.upper_bound({first.index, at});
+      if (next == asked_.end() || next->first.first != first.index) return;
+      at = next->first.second;
+      continue;
+    }
+    auto& [key, asked] = *it;
+    const Vaddr stop = key.second + asked.pages * kPageSize;
+    asked.come = std::max(asked.come, (std::min(end, stop) - key.second) / kPageSize);
+    release(asked, key.first, at, std::min(end, stop));
+    // With waiters, it has parts that are still to be put in.
+    if (asked.come == asked.pages && asked.waiters.empty()) {
+      if (!asked.urgent) ahead_pages_ -= asked.pages;
+      asked_.erase(it);
+    }
+    at = stop;
+  }
+  if (std::exchange(lost_, false)) hooks_.lost(false);
+}
+
+void RemotePort::release(Asked& asked, uint32_t index, Vaddr start, Vaddr end) {
+  std::erase_if(asked.waiters, [&](const auto& waits) {
+    const auto& [origin, waiter] = waits;
+    if (origin < start || origin >= end) return false;
+    release(waiter, {index, origin});
+    return true;
+  });
+}
+
+// A copy wakes who waits at the place where it put the page. Whoever waits elsewhere, because the memory was moved, is served again.
+void RemotePort::release(const Waiter& waiter, PageName page) {
+  bool here;
+  {
+    std::shared_lock lock(waiter.space->lock());
+    here = waiter.space->open() && waiter.space->current_address(page.index, page.origin) == waiter.address;
+    if (here) {
+      const Segment* const segment = waiter.space->find(waiter.address);
+      // Copied for another process that has the same object: the kernel has woken only there.
+      if (segment->shared) waiter.space->fd().wake(waiter.address, kPageSize);
+    }
+  }
+  if (!here) hooks_.again(waiter);
+}
+
+void RemotePort::refused(uint64_t request, const pageserver::Failed& failed) {
+  std::vector<std::pair<Key, Asked>> gone;
+  for (auto it = asked_.begin(); it != asked_.end();) {
+    if (it->second.request != request) {
+      ++it;
+      continue;
+    }
+    gone.emplace_back(it->first, std::move(it->second));
+    it = asked_.erase(it);
+  }
+  for (auto& [key, asked] : gone) {
+    if (!asked.urgent) ahead_pages_ -= asked.pages;
+    LOG_WARNING("pager: the page server {} has no pages {:#x}-{:#x}: {}", options_.name, key.second, key.second + asked.pages * kPageSize, failed.what);
+    for (const auto& [origin, waiter] : asked.waiters) hooks_.fail(waiter, failed.what);
+  }
+}
+
+void RemotePort::tick() {
+  const auto now = Clock::now();
+  if (now < next_tick_) return;
+  next_tick_ = now + kTick;
+  if (!retries_.empty()) retry();
+  if (idle()) return;
+  if (client_)
+    if (auto alive = client_->keep_alive(now); !alive) broken(alive.error());
+  flush();
+  look_for_loss(now);
+}
+
+void RemotePort::look_for_loss(Clock::time_point now) {
+  if (lost_) return;
+  for (const auto& [key, asked] : asked_) {
+    if (asked.waiters.empty() || now - asked.since < options_.page_timeout) continue;
+    LOG_ERROR("pager: a page has been waited for {} ms and the page server {} does not send it", options_.page_timeout.count(), options_.name);
+    lost_ = true;
+    hooks_.lost(true);
+    return;
+  }
+}
+
+}  // namespace faultline::lazy

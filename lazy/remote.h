@@ -1,0 +1,137 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lazy/fault_server.h"
+#include "pageserver/client.h"
+
+namespace faultline::lazy {
+
+// What becomes of the restored processes when a page that they wait for does not come for RemoteOptions::page_timeout.
+enum class OnPageLoss { kStop, kKill };
+
+// How pages that are not in the images are reached.
+struct RemoteOptions {
+  // Begins a connection, which may still be in the making. Called again whenever one was lost, from any thread.
+  std::function<Result<std::unique_ptr<pageserver::Stream>>()> connect;
+  pageserver::ClientOptions client;
+  // A connection for what is done before the pager runs; made by connect_first().
+  std::shared_ptr<pageserver::Client> first;
+  // The same, if the server speaks CRIU's protocol: it takes a single connection, so that the pager goes on with it. Otherwise nullptr.
+  std::shared_ptr<pageserver::Client> only;
+  std::chrono::milliseconds page_timeout = std::chrono::seconds(60);
+  OnPageLoss on_loss = OnPageLoss::kStop;
+  bool live = false;  // the source is a frozen process, to be told when all is done
+  std::string name;   // of the server, for messages
+
+  // Makes the first connection, and learns who is there. Errors: those of the connection, ENOENT if there is no such checkpoint.
+  Result<void> connect_first();
+};
+
+// One connection of the pager to the page server: what was asked for, and by whom, what comes, and what to do when it breaks. Connects anew
+// with growing pauses, and asks again for all that has not come. One thread: the worker that it belongs to.
+class RemotePort {
+ public:
+  struct Waiter {
+    Space* space;
+    Vaddr address;
+  };
+  struct Hooks {
+    // The page of this waiter has come, but it may be somewhere else by now: serve it again.
+    std::function<void(const Waiter&)> again;
+    // The page of this waiter will never come.
+    std::function<void(const Waiter&, const std::string& reason)> fail;
+    // Messages must be read before pages can be put in.
+    std::function<void()> drain;
+    // Somebody has waited for a page too long / pages come again.
+    std::function<void(bool lost)> lost;
+    std::function<void()> revoked;
+  };
+
+  // Watches itself in `epoll`, with `this` as the event's pointer. `slot`: where the number of the descriptor is noted for a successor.
+  // `first`: RemoteOptions::only has not been used by a predecessor.
+  RemotePort(const RemoteOptions& options, bool first, const Memory& memory, FaultServer& server, Hooks hooks, int epoll, std::atomic<int>& slot);
+  ~RemotePort();
+  RemotePort(const RemotePort&) = delete;
+
+  // A thread waits for the first of the pages that are wanted.
+  void demand(const Wanted& wanted, const Waiter& waiter);
+  // Pages that nobody waits for yet. Pages that were asked for before are left out.
+  void ahead(const Wanted& wanted);
+  // Whether more should be asked for ahead, to keep the way to the server full.
+  bool room() const { return ahead_pages_ < kAheadPages; }
+  bool idle() const { return asked_.empty() && retries_.empty(); }
+  // Takes in what has come, about `budget` bytes; `step` pages are put in by one call of the kernel. True: there may be more at once.
+  bool step(size_t budget, uint64_t step);
+  // Sends what was asked for since the last time.
+  void flush();
+  // Looks at the clock: to be called every kTick while it is not idle.
+  void tick();
+  static constexpr auto kTick = std::chrono::milliseconds(100);
+
+  uint64_t reconnects() const { return reconnects_; }
+  // The connection, to say goodbye; nullptr if there is none.
+  pageserver::Client* client() { return client_.get(); }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr uint64_t kAheadPages = 2048;
+  // A range that was asked for and has not come completely.
+  struct Asked {
+    uint64_t pages;
+    uint64_t come = 0;
+    uint64_t request = 0;
+    bool urgent = false;
+    Clock::time_point since;
+    std::vector<std::pair<Vaddr, Waiter>> waiters;  // with the origin of the page that each waits for
+  };
+  using Key = std::pair<uint32_t, Vaddr>;  // index, origin of the first page
+  struct Retry {
+    PageName first;
+    uint64_t pages;
+    std::vector<std::byte> contents;  // empty: zeros
+  };
+
+  void ask(const Wanted& wanted, const Waiter* waiter);
+  std::map<Key, Asked>::iterator covering(PageName page);
+  void send_batch();
+  void connect();
+  void broken(const Error& why);
+  void watch();
+  void come(const pageserver::Range& range, std::span<const std::byte> contents);
+  void put(PageName first, uint64_t pages, std::span<const std::byte> contents);
+  void settle(PageName first, uint64_t pages);
+  void retry();
+  void refused(uint64_t request, const pageserver::Failed& failed);
+  void release(Asked& asked, uint32_t index, Vaddr start, Vaddr end);
+  void release(const Waiter& waiter, PageName page);
+  void look_for_loss(Clock::time_point now);
+
+  const RemoteOptions& options_;
+  const Memory& memory_;
+  FaultServer& server_;
+  Hooks hooks_;
+  int epoll_;
+  std::atomic<int>& slot_;
+  std::shared_ptr<pageserver::Client> client_;
+  pageserver::ClientEvents events_;
+  uint32_t watched_ = 0;
+  std::map<pageserver::ObjectId, uint32_t> indexes_;
+  std::map<Key, Asked> asked_;
+  uint64_t ahead_pages_ = 0;   // of asked_ without a waiter
+  std::vector<Key> unsent_[2]; // [urgent], keys of asked_ that are not in a request yet
+  std::vector<Retry> retries_;
+  uint64_t step_ = 16;
+  Clock::time_point next_try_, next_tick_;
+  std::chrono::milliseconds pause_{0};
+  bool ever_ = false, lost_ = false;
+  uint64_t reconnects_ = 0;
+};
+
+}  // namespace faultline::lazy

@@ -1,0 +1,130 @@
+// The part of the fault loop that brings pages from a page server. Each worker has two connections of its own, so that a fault is asked for
+// and answered on the CPU where it happened, and does not queue behind what nobody waits for. A server that speaks CRIU's protocol takes
+// one connection: the main worker's, to which the others pass on what they want.
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <mutex>
+#include <shared_mutex>
+
+#include "core/base/log.h"
+#include "lazy/fault_loop.h"
+
+namespace faultline::lazy {
+
+namespace {
+
+// Taken from a connection between two looks at other work: while faults come, and while none do.
+constexpr size_t kContendedBudget = 64 << 10, kQuietBudget = 512 << 10;
+constexpr uint64_t kContendedStep = 4, kQuietStep = 64;
+
+}  // namespace
+
+void FaultLoop::open_ports() {
+  const RemoteOptions& remote = *memory_.remote;
+  size_t slot = 0;
+  const auto port = [&](Worker& worker) {
+    return std::make_unique<RemotePort>(remote, !options_.successor, memory_, server_, port_hooks(worker), worker.epoll.get(), options_.connections[slot++]);
+  };
+  if (remote.only) {
+    for (auto& worker : workers_) worker->filler.helps = false;
+    workers_.back()->urgent = port(*workers_.back());
+    return;
+  }
+  for (auto& worker : workers_) {
+    worker->urgent = port(*worker);
+    worker->bulk = port(*worker);
+  }
+}
+
+RemotePort& FaultLoop::bulk_port(Worker& worker) { return worker.bulk ? *worker.bulk : *worker.urgent; }
+
+RemotePort::Hooks FaultLoop::port_hooks(Worker& worker) {
+  return {
+      .again = [&worker](const RemotePort::Waiter& waiter) { worker.tasks.push_back({waiter.space, waiter.address}); },
+      .fail = [this](const RemotePort::Waiter& waiter, const std::string& reason) { server_.fail(*waiter.space, waiter.address, reason); },
+      .drain =
+          [this, &worker] {
+            for (Space* space : table_.spaces()) drain(worker, *space);
+          },
+      .lost = [this](bool lost) { page_loss(lost); },
+      .revoked =
+          [this] {
+            revoked_ = true;
+            signal_done();
+          },
+  };
+}
+
+void FaultLoop::want_remote(Worker& worker, const Wanted& wanted, const Task& task) {
+  if (worker.urgent) return worker.urgent->demand(wanted, {task.space, task.address});
+  {
+    std::lock_guard lock(forwarded_mutex_);
+    forwarded_.emplace_back(wanted, task);
+  }
+  wake(*workers_.back());
+}
+
+void FaultLoop::take_forwarded() {
+  std::vector<std::pair<Wanted, Task>> wanted;
+  {
+    std::lock_guard lock(forwarded_mutex_);
+    wanted.swap(forwarded_);
+  }
+  RemotePort* const port = workers_.back()->urgent.get();
+  for (const auto& [what, task] : wanted) port->demand(what, {task.space, task.address});
+  if (!wanted.empty()) port->flush();
+}
+
+// Whether the event was a port's.
+bool FaultLoop::step_port(Worker& worker, void* port) {
+  for (RemotePort* p : {worker.urgent.get(), worker.bulk.get()}) {
+    if (p == nullptr || p != port) continue;
+    const bool contended = worker.filler.contended != 0;
+    p->step(contended ? kContendedBudget : kQuietBudget, contended ? kContendedStep : kQuietStep);
+    return true;
+  }
+  return false;
+}
+
+void FaultLoop::tick_ports(Worker& worker) {
+  if (worker.urgent) worker.urgent->tick();
+  if (worker.bulk) worker.bulk->tick();
+}
+
+void FaultLoop::flush_ports(Worker& worker) {
+  if (worker.urgent) worker.urgent->flush();
+}
+
+bool FaultLoop::ports_idle(const Worker& worker) const {
+  return (!worker.urgent || worker.urgent->idle()) && (!worker.bulk || worker.bulk->idle());
+}
+
+void FaultLoop::page_loss(bool lost) {
+  if (lost_.exchange(lost) == lost) return;
+  if (!lost) {
+    LOG_WARNING("pager: pages come again; the processes go on");
+    return signal_processes(SIGCONT);
+  }
+  const bool kill = memory_.remote->on_loss == OnPageLoss::kKill;
+  LOG_ERROR("pager: the processes are {} (--on-page-loss={})", kill ? "killed" : "stopped until pages come again; kill -KILL ends them", kill ? "kill" : "stop");
+  signal_processes(kill ? SIGKILL : SIGSTOP);
+  if (!kill) return;
+  // Children that the processes forked have no known pid: what they miss becomes deadly to touch.
+  for (Space* space : table_.spaces()) {
+    std::shared_lock lock(space->lock());
+    if (!space->open()) continue;
+    for (auto gap = space->next_gap(0, UINT64_MAX); gap; gap = space->next_gap(gap->at + gap->pages * kPageSize, UINT64_MAX))
+      (void)space->fd().poison(gap->at, gap->pages * kPageSize);
+  }
+}
+
+void FaultLoop::signal_processes(int signal) {
+  for (Space* space : table_.spaces()) {
+    std::shared_lock lock(space->lock());
+    if (space->open() && space->state().pidfd >= 0) (void)::syscall(SYS_pidfd_send_signal, space->state().pidfd, signal, nullptr, 0);
+  }
+}
+
+}  // namespace faultline::lazy
