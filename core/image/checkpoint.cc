@@ -209,7 +209,7 @@ Result<Pagemap> load_pagemap(const ImageDir& dir, const std::string& file, bool 
   }
   if (present == 0) return map;
   const std::string pages = fmt::format("pages-{}.img", map.pages_id);
-  const UniqueFd fd = TRY(dir.open_file(pages, O_RDONLY));
+  const UniqueFd fd = TRY(dir.open_file(pages, O_RDONLY | O_NONBLOCK));  // not to wait, should it be a FIFO
   struct stat st;
   if (::fstat(fd.get(), &st) < 0) return sys_error("{}/{}", dir.name(), pages);
   if (static_cast<uint64_t>(st.st_size) / kPageSize < present)

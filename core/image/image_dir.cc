@@ -2,9 +2,12 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <climits>
 #include <cstring>
 
 namespace faultline::image {
@@ -17,6 +20,27 @@ constexpr uint64_t kEntryLimit = 64 << 20;
 constexpr uint64_t kPayloadLimit = 1 << 30;
 constexpr size_t kFlushAt = 256 << 10;
 
+// openat2(2): opens what is below `dir`, whatever names and links say. A rename meanwhile makes it fail with EAGAIN.
+UniqueFd open_below(int dir, const std::string& path, int flags, int mode) {
+  open_how how = {};
+  how.flags = static_cast<uint64_t>(flags | O_CLOEXEC);
+  how.mode = flags & O_CREAT ? static_cast<uint64_t>(mode) : 0;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
+  long fd;
+  for (int attempt = 0; attempt < 16; ++attempt) {
+    fd = ::syscall(SYS_openat2, dir, path.c_str(), &how, sizeof how);
+    if (fd >= 0 || errno != EAGAIN) break;
+  }
+  return UniqueFd(static_cast<int>(fd));
+}
+
+Result<std::string> real_path(int fd, const std::string& name) {
+  char buffer[PATH_MAX];
+  const ssize_t n = ::readlink(fmt::format("/proc/self/fd/{}", fd).c_str(), buffer, sizeof buffer);
+  if (n < 0) return sys_error("{}: cannot find out the path", name);
+  return std::string(buffer, static_cast<size_t>(n));
+}
+
 void append_word(std::string& to, uint32_t word) { to.append(reinterpret_cast<const char*>(&word), sizeof word); }
 
 }  // namespace
@@ -27,8 +51,27 @@ Result<ImageDir> ImageDir::open(const std::string& path) {
   return adopt(std::move(fd), path);
 }
 
+Result<ImageDir> ImageDir::open_beneath(std::shared_ptr<const UniqueFd> root, const std::string& path) {
+  ImageDir dir(open_below(root->get(), path.empty() ? "." : path, O_RDONLY | O_DIRECTORY, 0), path.empty() ? "." : path);
+  if (!dir.fd_) return sys_error("{}", dir.name_);
+  // The path as it is without links: a chain of parents that went through the links of one path would be at most 40 long (ELOOP).
+  const std::string top = TRY(real_path(root->get(), "the served directory")), here = TRY(real_path(dir.fd(), dir.name_));
+  const std::string below = top == "/" ? top : top + "/";
+  if (here != top && !here.starts_with(below)) return error(EXDEV, "{}: is no longer below the served directory", dir.name_);
+  dir.path_ = here == top ? "" : here.substr(below.size());
+  dir.root_ = std::move(root);
+  return dir;
+}
+
+Result<ImageDir> ImageDir::open_parent() const {
+  if (!root_) return adopt(TRY(open_file("parent", O_RDONLY | O_DIRECTORY)), name_ + "/parent");
+  ImageDir parent = TRY(open_beneath(root_, path_.empty() ? "parent" : path_ + "/parent"));
+  parent.name_ = name_ + "/parent";
+  return parent;
+}
+
 Result<UniqueFd> ImageDir::open_file(const std::string& file, int flags, int mode) const {
-  UniqueFd fd(::openat(fd_.get(), file.c_str(), flags | O_CLOEXEC, mode));
+  UniqueFd fd = root_ ? open_below(fd_.get(), file, flags, mode) : UniqueFd(::openat(fd_.get(), file.c_str(), flags | O_CLOEXEC, mode));
   if (!fd) return sys_error("{}/{}", name_, file);
   return fd;
 }

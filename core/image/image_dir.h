@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -20,9 +21,16 @@ class ImageDir {
   static Result<ImageDir> open(const std::string& path);
   // Takes the descriptor over. `name` is for messages.
   static ImageDir adopt(UniqueFd fd, std::string name) { return ImageDir(std::move(fd), std::move(name)); }
+  // The directory `path` below `root`, to be read on behalf of somebody who must not see anything else: neither the path, nor a link
+  // among its files leads out of the directory, nor its parents out of `root`. An empty path is `root` itself. `path` is the name for messages.
+  // Errors: EXDEV for what leads out; those of openat2(2).
+  static Result<ImageDir> open_beneath(std::shared_ptr<const UniqueFd> root, const std::string& path);
 
   int fd() const { return fd_.get(); }
   const std::string& name() const { return name_; }
+
+  // The checkpoint that this one builds on, behind the symbolic link "parent". Errors: ENOENT if there is none.
+  Result<ImageDir> open_parent() const;
 
   // openat(2) with O_CLOEXEC. Errors: those of openat(2).
   Result<UniqueFd> open_file(const std::string& file, int flags, int mode = 0644) const;
@@ -40,6 +48,8 @@ class ImageDir {
   ImageDir(UniqueFd fd, std::string name) : fd_(std::move(fd)), name_(std::move(name)) {}
   UniqueFd fd_;
   std::string name_;
+  std::shared_ptr<const UniqueFd> root_;  // of a directory that is confined
+  std::string path_;                      // below it, without links
 };
 
 // Writes one image: head, then entries, each followed by its payload if it has one.

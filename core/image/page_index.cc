@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <memory>
 
 namespace faultline::image {
 
@@ -98,45 +99,46 @@ namespace {
 
 // One directory of a chain of incremental dumps.
 struct Link {
-  ImageDir dir;
   Pagemap map;
-  uint32_t file;
-  uint64_t size;  // of its pages file, bytes
+  uint32_t file = 0;
+  uint64_t size = 0;  // of its pages file, bytes
+  std::string name;
+  std::unique_ptr<ImageDir> parent;
 };
 
 constexpr size_t kMaxParents = 1024;  // a chain that is longer is a circle
+
+Result<Link> load_link(const ImageDir& dir, const std::string& file, const TakePagesFile& take) {
+  Link link = {.map = TRY(load_pagemap(dir, file, false)), .name = dir.name() + "/" + file};
+  if (std::ranges::none_of(link.map.entries, [](const PagemapEntry& e) { return *e.flags & kPagePresent; })) return link;
+  const std::string pages = fmt::format("pages-{}.img", link.map.pages_id);
+  UniqueFd fd = TRY(dir.open_file(pages, O_RDONLY | O_NONBLOCK));  // not to wait, should it be a FIFO
+  struct stat st;
+  if (::fstat(fd.get(), &st) != 0) return sys_error("{}/{}: cannot find the size", dir.name(), pages);
+  if (!S_ISREG(st.st_mode)) return error(EBADMSG, "{}/{}: not a regular file", dir.name(), pages);
+  link.size = static_cast<uint64_t>(st.st_size);
+  link.file = TRY(take(std::move(fd), dir.name() + "/" + pages));
+  return link;
+}
 
 }  // namespace
 
 Result<PageIndex> load_page_index(const ImageDir& dir, const std::string& file, const TakePagesFile& take) {
   std::vector<Link> chain;
-  auto at = TRY(dir.open_file(".", O_RDONLY | O_DIRECTORY));
-  std::string name = dir.name();
-  for (;;) {
-    Link link = {.dir = ImageDir::adopt(std::move(at), name), .map = {}, .file = 0, .size = 0};
-    if (!link.dir.exists(file)) break;
+  const ImageDir* at = &dir;
+  while (at->exists(file)) {
     if (chain.size() == kMaxParents) return error(ELOOP, "{}: more than {} parent checkpoints", dir.name(), kMaxParents);
-    link.map = TRY(load_pagemap(link.dir, file, false));
-    if (std::ranges::any_of(link.map.entries, [](const PagemapEntry& e) { return *e.flags & kPagePresent; })) {
-      const std::string pages = fmt::format("pages-{}.img", link.map.pages_id);
-      UniqueFd fd = TRY(link.dir.open_file(pages, O_RDONLY));
-      struct stat st;
-      if (::fstat(fd.get(), &st) != 0) return sys_error("{}/{}: cannot find the size", name, pages);
-      link.size = static_cast<uint64_t>(st.st_size);
-      link.file = TRY(take(std::move(fd), name + "/" + pages));
-    }
-    auto parent = link.dir.open_file("parent", O_RDONLY | O_DIRECTORY);
-    name += "/parent";
+    Link link = TRY(load_link(*at, file, take));
+    auto parent = at->open_parent();
+    if (parent) link.parent = std::make_unique<ImageDir>(std::move(*parent));
+    else if (parent.error().code != ENOENT) return Failure(parent.error());
     chain.push_back(std::move(link));
-    if (!parent) {
-      if (parent.error().code != ENOENT) return Failure(parent.error());
-      break;
-    }
-    at = std::move(*parent);
+    if (!chain.back().parent) break;
+    at = chain.back().parent.get();
   }
   if (chain.empty()) return error(ENOENT, "{}/{}: this image is missing", dir.name(), file);
   std::vector<PagemapLayer> layers;
-  for (const Link& link : chain) layers.push_back({&link.map, link.file, link.size, link.dir.name() + "/" + file});
+  for (const Link& link : chain) layers.push_back({&link.map, link.file, link.size, link.name});
   return PageIndex::build(layers);
 }
 
