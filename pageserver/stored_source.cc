@@ -1,0 +1,183 @@
+#include "pageserver/stored_source.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <charconv>
+#include <set>
+
+namespace faultline::pageserver {
+
+namespace {
+
+constexpr char kInventoryFile[] = "inventory.img";
+
+// Whether a restore needs this file. What else lies in the directory (logs, statistics, sockets) is nobody's business.
+bool is_served(std::string_view name) {
+  return name.ends_with(".img") || name == image::kInterruptedCallsFile || (name.starts_with("working-set-") && name.ends_with(".flws"));
+}
+
+bool is_pages(std::string_view name) { return name.starts_with("pages-") && name.ends_with(".img"); }
+
+Result<std::set<std::string>> names_in(const image::ImageDir& dir) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> list(::fdopendir(TRY(dir.open_file(".", O_RDONLY | O_DIRECTORY)).release()), ::closedir);
+  if (!list) return sys_error("{} cannot be read", dir.name());
+  std::set<std::string> names;
+  while (const dirent* entry = ::readdir(list.get()))
+    if (is_served(entry->d_name)) names.insert(entry->d_name);
+  return names;
+}
+
+Result<ServedFile> open_as_it_is(const image::ImageDir& dir, const std::string& name) {
+  UniqueFd fd = TRY(dir.open_file(name, O_RDONLY | O_NONBLOCK));
+  struct stat st;
+  if (::fstat(fd.get(), &st) != 0) return sys_error("{}/{}", dir.name(), name);
+  if (!S_ISREG(st.st_mode)) return error(EBADMSG, "{}/{}: not a regular file", dir.name(), name);
+  return ServedFile{.fd = std::make_shared<UniqueFd>(std::move(fd)), .text = {}, .pages = {}, .size = static_cast<uint64_t>(st.st_size)};
+}
+
+void put_word(std::string& to, uint32_t word) { to.append(reinterpret_cast<const char*>(&word), sizeof word); }
+
+template <typename Message>
+void put_entry(std::string& to, const Message& message) {
+  std::string bytes;
+  image::append(message, bytes);
+  put_word(to, static_cast<uint32_t>(bytes.size()));
+  to += bytes;
+}
+
+ServedFile lean_pagemap(const image::PageIndex& index, uint32_t pages_id) {
+  auto text = std::make_shared<std::string>();
+  put_word(*text, image::kCommonMagic);
+  put_word(*text, image::kPagemap.magic);
+  put_entry(*text, image::PagemapHead{.pages_id = pages_id});
+  for (const image::Extent& extent : index.extents()) {
+    image::PagemapEntry entry;
+    entry.vaddr = extent.vaddr;
+    entry.nr_pages = extent.pages;
+    entry.flags = extent.late ? image::kPageLazy : image::kPagePresent;
+    put_entry(*text, entry);
+  }
+  const uint64_t size = text->size();
+  return {.fd = {}, .text = std::move(text), .pages = {}, .size = size};
+}
+
+}  // namespace
+
+std::string pagemap_name(ObjectId object) {
+  return fmt::format("pagemap-{}{}.img", type_of(object) == kSharedMemory ? "shmem-" : "", id_of(object));
+}
+
+std::optional<ObjectId> object_of_pagemap(std::string_view name) {
+  constexpr std::string_view kPrefix = "pagemap-", kShared = "shmem-", kEnd = ".img";
+  if (!name.starts_with(kPrefix) || !name.ends_with(kEnd) || name.size() <= kPrefix.size() + kEnd.size()) return std::nullopt;
+  std::string_view number = name.substr(kPrefix.size(), name.size() - kPrefix.size() - kEnd.size());
+  const bool shared = number.starts_with(kShared);
+  if (shared) number.remove_prefix(kShared.size());
+  uint64_t id = 0;
+  const auto [end, code] = std::from_chars(number.data(), number.data() + number.size(), id);
+  if (code != std::errc() || end != number.data() + number.size() || id >> 55) return std::nullopt;
+  const ObjectId object = object_id(id, shared ? kSharedMemory : kTaskMemory);
+  return pagemap_name(object) == name ? std::optional(object) : std::nullopt;  // not 007
+}
+
+Result<StoredSource::Version> StoredSource::version_of(const image::ImageDir& dir) {
+  const UniqueFd fd = TRY(dir.open_file(kInventoryFile, O_RDONLY | O_NONBLOCK));
+  struct stat st;
+  if (::fstat(fd.get(), &st) != 0) return sys_error("{}/{}", dir.name(), kInventoryFile);
+  return Version{st.st_dev, st.st_ino, static_cast<uint64_t>(st.st_size), st.st_mtim.tv_sec, st.st_mtim.tv_nsec};
+}
+
+Result<std::shared_ptr<StoredSource>> StoredSource::load(image::ImageDir dir) {
+  const Version version = TRY(version_of(dir));
+  return std::shared_ptr<StoredSource>(new StoredSource(std::move(dir), version));
+}
+
+bool StoredSource::is_from(const image::ImageDir& dir) const {
+  const auto now = version_of(dir);
+  return now && *now == version_;
+}
+
+Result<Place> StoredSource::locate(const Range& range) {
+  const image::PageIndex& index = *TRY(index_of(range.object));
+  const auto extent = index.find(range.address);
+  if (!extent) return error(ENOENT, "{} has no page at {:#x}", pagemap_name(range.object), range.address);
+  if (extent->remote()) return error(ENOENT, "{}: the page at {:#x} is not in the images; it was left with the host of the dump", pagemap_name(range.object), range.address);
+  std::lock_guard lock(mutex_);
+  return Place{.pages = std::min(range.pages, extent->pages), .fd = pages_files_[extent->file].get(), .offset = extent->offset};
+}
+
+Result<const image::PageIndex*> StoredSource::index_of(ObjectId object) {
+  std::lock_guard lock(mutex_);
+  return load_index(object);
+}
+
+Result<const image::PageIndex*> StoredSource::load_index(ObjectId object) {
+  if (const auto at = indexes_.find(object); at != indexes_.end()) return at->second.get();
+  std::vector<UniqueFd> files;  // kept only if all is well: somebody may ask for a damaged object again and again
+  const auto take = [&](UniqueFd file, const std::string&) -> Result<uint32_t> {
+    files.push_back(std::move(file));
+    return static_cast<uint32_t>(pages_files_.size() + files.size() - 1);
+  };
+  auto index = std::make_unique<image::PageIndex>(TRY(image::load_page_index(dir_, pagemap_name(object), take)));
+  std::ranges::move(files, std::back_inserter(pages_files_));
+  return indexes_.emplace(object, std::move(index)).first->second.get();
+}
+
+Result<void> StoredSource::add_lean(LeanFiles& files, const std::string& pagemap, ObjectId object, uint32_t& spare_id) {
+  const image::PageIndex& index = *TRY(load_index(object));
+  auto pages = std::make_shared<std::vector<Range>>();
+  uint64_t size = 0;
+  for (const image::Extent& extent : index.extents()) {
+    if (extent.late) continue;
+    pages->push_back({object, extent.vaddr, extent.pages});
+    size += extent.pages * kPageSize;
+  }
+  // Nothing of its own may be stored for an object whose parent has it all; and two pagemaps with one pages file become two.
+  uint32_t id = TRY(image::load_pagemap(dir_, pagemap, false)).pages_id;
+  while (size != 0 && (id == 0 || files.contains(fmt::format("pages-{}.img", id)))) id = spare_id++;
+  files[pagemap] = lean_pagemap(index, id);
+  if (size != 0) files[fmt::format("pages-{}.img", id)] = {.fd = {}, .text = {}, .pages = std::move(pages), .size = size};
+  return {};
+}
+
+Result<const StoredSource::LeanFiles*> StoredSource::lean_files() {
+  if (lean_) return &*lean_;
+  LeanFiles files;
+  uint32_t spare_id = 0x7f000001;
+  for (const std::string& name : TRY(names_in(dir_)))
+    if (const auto object = object_of_pagemap(name)) TRY(add_lean(files, name, *object, spare_id));
+  lean_ = std::move(files);
+  return &*lean_;
+}
+
+Result<std::shared_ptr<const std::string>> StoredSource::list_files() {
+  std::lock_guard lock(mutex_);
+  if (list_) return list_;
+  std::string list;
+  for (const auto& [name, file] : *TRY(lean_files())) list += fmt::format("{} {}\n", file.size, name);
+  for (const std::string& name : TRY(names_in(dir_))) {
+    if (object_of_pagemap(name) || is_pages(name) || name == kInventoryFile) continue;
+    list += fmt::format("{} {}\n", TRY(open_as_it_is(dir_, name)).size, name);
+  }
+  // Last, as a dump writes it: a copy that was interrupted is not taken for a checkpoint.
+  list += fmt::format("{} {}\n", TRY(open_as_it_is(dir_, kInventoryFile)).size, kInventoryFile);
+  list_ = std::make_shared<const std::string>(std::move(list));
+  return list_;
+}
+
+Result<ServedFile> StoredSource::open_file(const std::string& name) {
+  std::lock_guard lock(mutex_);
+  if (name.find('/') != name.npos || !is_served(name)) return error(ENOENT, "{}: no image has this name", name);
+  if (object_of_pagemap(name) || is_pages(name)) {
+    const LeanFiles& lean = *TRY(lean_files());
+    const auto at = lean.find(name);
+    if (at == lean.end()) return error(ENOENT, "{}: the checkpoint has no such image", name);
+    return at->second;
+  }
+  return open_as_it_is(dir_, name);
+}
+
+}  // namespace faultline::pageserver

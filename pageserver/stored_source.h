@@ -1,0 +1,60 @@
+#pragma once
+
+#include <map>
+#include <mutex>
+#include <optional>
+
+#include "core/image/page_index.h"
+#include "pageserver/page_source.h"
+
+namespace faultline::pageserver {
+
+// A checkpoint in a directory. What is read of it is kept: pagemaps with their parents resolved, and the descriptors of pages files.
+class StoredSource : public PageSource {
+ public:
+  // Errors: ENOENT if there is no complete checkpoint (no inventory).
+  static Result<std::shared_ptr<StoredSource>> load(image::ImageDir dir);
+
+  // Whether this directory has the checkpoint that was loaded.
+  bool is_from(const image::ImageDir& dir) const;
+
+  Result<Place> locate(const Range& range) override;
+  Result<std::shared_ptr<const std::string>> list_files() override;
+  Result<ServedFile> open_file(const std::string& name) override;
+
+ protected:
+  // The inventory, as it was when the checkpoint was loaded.
+  struct Version {
+    uint64_t device, inode, size;
+    int64_t seconds, nanoseconds;
+    bool operator==(const Version&) const = default;
+  };
+  StoredSource(image::ImageDir dir, Version version) : dir_(std::move(dir)), version_(version) {}
+
+  const image::ImageDir& dir() const { return dir_; }
+  // The index of an object, loaded at first use. Valid as long as the source. Errors: ENOENT, EBADMSG.
+  Result<const image::PageIndex*> index_of(ObjectId object);
+
+ private:
+  // The pagemap and pages images as a restore with late memory wants them (PROTOCOL.md, end of section 3), by name.
+  using LeanFiles = std::map<std::string, ServedFile>;
+
+  static Result<Version> version_of(const image::ImageDir& dir);
+  Result<const image::PageIndex*> load_index(ObjectId object);
+  Result<void> add_lean(LeanFiles& files, const std::string& pagemap, ObjectId object, uint32_t& spare_id);
+  Result<const LeanFiles*> lean_files();
+
+  const image::ImageDir dir_;
+  const Version version_;
+  std::mutex mutex_;  // guards what follows; what it points to does not change
+  std::map<ObjectId, std::unique_ptr<const image::PageIndex>> indexes_;
+  std::vector<UniqueFd> pages_files_;
+  std::optional<LeanFiles> lean_;
+  std::shared_ptr<const std::string> list_;
+};
+
+// The name of the image that tells where the pages of an object are, and back. nullopt: the name is not that of such an image.
+std::string pagemap_name(ObjectId object);
+std::optional<ObjectId> object_of_pagemap(std::string_view name);
+
+}  // namespace faultline::pageserver
