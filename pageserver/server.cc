@@ -1,0 +1,51 @@
+#include "pageserver/server.h"
+
+#include <algorithm>
+#include <thread>
+
+namespace faultline::pageserver {
+
+Server::Server(Sources& sources, UniqueFd listener, const ServerOptions& options)
+    : listener_(std::move(listener)),
+      shared_{.sources = sources,
+              .counters = counters_,
+              .compress = options.compress,
+              .max_clients = options.max_clients,
+              .make_stream = options.make_stream ? options.make_stream : plain_stream,
+              .none_left = [this] {
+                std::lock_guard lock(mutex_);
+                alone_.notify_all();
+              }} {}
+
+Result<std::unique_ptr<Server>> Server::start(Sources& sources, UniqueFd listener, const ServerOptions& options) {
+  std::unique_ptr<Server> server(new Server(sources, std::move(listener), options));
+  const unsigned workers = options.workers != 0 ? options.workers : std::clamp(std::thread::hardware_concurrency(), 1u, 4u);
+  for (unsigned i = 0; i < workers; ++i) {
+    server->workers_.push_back(TRY(Worker::make(server->shared_, server->listener_.get())));
+    TRY(server->workers_.back()->start());
+  }
+  return server;
+}
+
+Server::~Server() {
+  for (const auto& worker : workers_) worker->stop();
+}
+
+void Server::adopt(UniqueFd connection) { workers_.front()->adopt(std::move(connection)); }
+
+bool Server::drain(std::chrono::milliseconds time) {
+  for (const auto& worker : workers_) worker->drain();
+  std::unique_lock lock(mutex_);
+  return alone_.wait_for(lock, time, [&] { return shared_.clients == 0; });
+}
+
+void Server::wait_until_alone() {
+  std::unique_lock lock(mutex_);
+  alone_.wait(lock, [&] { return shared_.clients == 0 && counters_.connections > 0; });
+}
+
+void Server::revoke() {
+  for (const auto& worker : workers_) worker->revoke();
+}
+
+}  // namespace faultline::pageserver

@@ -1,0 +1,219 @@
+#include "pageserver/worker.h"
+
+#include <netinet/in.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <system_error>
+
+#include "core/base/log.h"
+#include "pageserver/endpoint.h"
+
+namespace faultline::pageserver {
+
+namespace {
+
+constexpr unsigned kEntries = 1024;
+constexpr std::chrono::milliseconds kTick(1000);
+constexpr std::chrono::milliseconds kLately(1);
+
+// "192.0.2.1:4711", for messages.
+std::string peer_name(int socket) {
+  SocketAddress peer;
+  peer.length = sizeof peer.storage;
+  if (::getpeername(socket, reinterpret_cast<sockaddr*>(&peer.storage), &peer.length) < 0) return "a client that is gone";
+  const bool internet = peer.storage.ss_family == AF_INET || peer.storage.ss_family == AF_INET6;
+  return internet ? text_of(peer) : "a local client";
+}
+
+uint64_t now_ns() { return static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count()); }
+
+}  // namespace
+
+Result<std::unique_ptr<Worker>> Worker::make(Shared& shared, int listener) {
+  UniqueFd wake(::eventfd(0, EFD_CLOEXEC));
+  if (!wake) return sys_error("page server: cannot create an eventfd");
+  return std::unique_ptr<Worker>(new Worker(shared, listener, TRY(Ring::make(kEntries)), std::move(wake)));
+}
+
+Worker::Worker(Shared& shared, int listener, std::unique_ptr<Ring> ring, UniqueFd wake)
+    : Desk(*ring, shared.counters), shared_(shared), listener_(listener), own_ring_(std::move(ring)), wake_(std::move(wake)) {}
+
+Worker::~Worker() { stop(); }
+
+Result<void> Worker::start() {
+  try {
+    thread_ = std::thread([this] { run(); });
+  } catch (const std::system_error& e) {
+    return error(e.code().value(), "page server: cannot start a thread: {}", e.what());
+  }
+  return {};
+}
+
+void Worker::tell(Order order) {
+  orders_ |= order;
+  const uint64_t one = 1;
+  (void)!::write(wake_.get(), &one, sizeof one);
+}
+
+void Worker::stop() {
+  if (!thread_.joinable()) return;
+  tell(kStop);
+  thread_.join();
+}
+
+void Worker::adopt(UniqueFd connection) {
+  {
+    std::lock_guard lock(mutex_);
+    adopted_.push_back(std::move(connection));
+  }
+  tell(kAdopt);
+}
+
+void Worker::run() {
+  auto done = serve();
+  if (!done) LOG_ERROR("{}", done.error().what);
+}
+
+Result<void> Worker::serve() {
+  TRY(ring.begin());
+  ring.read(wake_.get(), &wake_value_, sizeof wake_value_, 0, told_);
+  ring.after(kTick, tick_);
+  accept_more();
+  while (!stopping_ || !connections_.empty()) {
+    TRY(ring.turn(urgent_.empty() && bulk_.empty()));
+    produce_urgent();
+    produce_bulk();
+    bury();
+  }
+  return {};
+}
+
+void Worker::produce_urgent() {
+  if (urgent_.empty()) return;
+  last_urgent_ = std::chrono::steady_clock::now();
+  for (size_t n = urgent_.size(); n > 0; --n) {
+    Connection& connection = *urgent_.front();
+    urgent_.pop_front();
+    connection.queued_urgent = false;
+    connection.produce(Chunk::kSmall);
+  }
+}
+
+void Worker::produce_bulk() {
+  // Those that have become urgent meanwhile first.
+  if (bulk_.empty() || !urgent_.empty()) return;
+  Connection& connection = *bulk_.front();
+  bulk_.pop_front();
+  connection.queued = false;
+  connection.produce(lately_urgent() ? Chunk::kSmall : Chunk::kBig);
+  // Ahead of the chunk that is on its way; or the next if that one is already gone.
+  if (connection.can_produce()) has_work(connection, connection.urgent());
+}
+
+bool Worker::lately_urgent() const { return std::chrono::steady_clock::now() - last_urgent_ < kLately; }
+
+void Worker::has_work(Connection& connection, bool urgent) {
+  bool& known = urgent ? connection.queued_urgent : connection.queued;
+  if (std::exchange(known, true)) return;
+  (urgent ? urgent_ : bulk_).push_back(&connection);
+}
+
+void Worker::has_ended(Connection& connection) { ended_.push_back(&connection); }
+
+// Connections are destroyed here only, when no function of theirs is being run.
+void Worker::bury() {
+  for (Connection* connection : std::exchange(ended_, {})) {
+    const auto at = connections_.find(connection);
+    if (at == connections_.end() || !connection->idle()) continue;
+    std::erase(urgent_, connection);
+    std::erase(bulk_, connection);
+    connections_.erase(at);
+    if (--shared_.clients == 0 && shared_.none_left) shared_.none_left();
+  }
+}
+
+void Worker::accept_more() {
+  if (listener_ < 0 || accepting_ || draining_ || stopping_) return;
+  accepting_ = true;
+  ring.accept(listener_, accepted_);
+}
+
+void Worker::on_accepted(int result, uint32_t flags) {
+  if (!(flags & IORING_CQE_F_MORE)) accepting_ = false;
+  if (result >= 0) {
+    add(UniqueFd(result));
+  } else if (result == -EINVAL) {
+    ring.no_multishot_accept();
+  } else if (result == -EMFILE || result == -ENFILE || result == -ENOMEM || result == -ENOBUFS) {
+    LOG_WARNING("page server: cannot accept a connection: {}", errno_text(-result));
+    return;  // again at the next tick
+  }
+  accept_more();
+}
+
+// A line for each of a flood of connections would be a flood of its own.
+void Worker::refuse(const std::string& peer) {
+  const uint64_t before = ++shared_.counters.refused;
+  uint64_t last = shared_.first_refused_ns.load();
+  const uint64_t now = now_ns();
+  if (last != 0 && now - last < 1'000'000'000) return;
+  if (shared_.first_refused_ns.compare_exchange_strong(last, now))
+    LOG_WARNING("page server: {} is refused: there are {} clients already, more than --max-clients allows ({} refused so far)", peer, shared_.max_clients, before);
+}
+
+void Worker::add(UniqueFd socket) {
+  const std::string peer = peer_name(socket.get());
+  if (draining_ || stopping_) return;
+  if (shared_.clients.fetch_add(1) >= shared_.max_clients) {
+    --shared_.clients;
+    return refuse(peer);
+  }
+  ++shared_.counters.connections;
+  const int one = 1;
+  (void)::setsockopt(socket.get(), SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+  const bool near = is_local(socket.get());
+  auto stream = shared_.make_stream(std::move(socket));
+  if (!stream) {
+    LOG_WARNING("page server: {}: {}", peer, stream.error().what);
+    --shared_.clients;
+    return;
+  }
+  LOG_INFO("page server: {} has connected", peer);
+  SessionOptions options = {.peer = peer, .near = near, .compress = shared_.compress};
+  auto connection = std::make_unique<Connection>(*this, std::move(*stream), shared_.sources, std::move(options));
+  Connection& added = *connection;
+  connections_.emplace(&added, std::move(connection));
+  added.start();
+}
+
+void Worker::on_told(int, uint32_t) {
+  const unsigned orders = orders_.exchange(0);
+  if (orders & kAdopt) {
+    std::vector<UniqueFd> adopted;
+    {
+      std::lock_guard lock(mutex_);
+      adopted.swap(adopted_);
+    }
+    for (UniqueFd& socket : adopted) add(std::move(socket));
+  }
+  if ((orders & (kDrain | kStop)) && accepting_) ring.cancel(accepted_);
+  if (orders & kDrain) draining_ = true;
+  if (orders & kStop) stopping_ = true;
+  for (const auto& [connection, owner] : connections_) {
+    if (orders & kRevoke) connection->revoke();
+    if (orders & kStop) connection->end("");
+    else if (orders & kDrain) connection->drain();
+  }
+  ring.read(wake_.get(), &wake_value_, sizeof wake_value_, 0, told_);
+}
+
+void Worker::on_tick(int, uint32_t) {
+  const auto now = std::chrono::steady_clock::now();
+  for (const auto& [connection, owner] : connections_) connection->check_time(now);
+  accept_more();
+  ring.after(kTick, tick_);
+}
+
+}  // namespace faultline::pageserver

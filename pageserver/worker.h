@@ -1,0 +1,84 @@
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <unordered_map>
+
+#include "pageserver/connection.h"
+
+namespace faultline::pageserver {
+
+// What all workers of a server share.
+struct Shared {
+  Sources& sources;
+  Counters& counters;
+  Compress compress;
+  size_t max_clients;
+  // Makes the stream of an accepted connection.
+  std::function<Result<std::unique_ptr<Stream>>(UniqueFd)> make_stream;
+  std::atomic<size_t> clients = 0;
+  std::atomic<uint64_t> first_refused_ns = 0;  // of those that the log does not have yet
+  std::function<void()> none_left;             // called by the thread that has ended the last connection
+};
+
+// One thread with one ring, which serves the connections that it has accepted.
+//
+// The order of work: completions are looked at; all urgent requests are answered; then one chunk of what is not urgent is sent, of the
+// connection whose turn it is; then completions are looked at again. So a page that somebody waits for comes after one chunk at most.
+class Worker final : public Desk {
+ public:
+  // `listener` may be -1, and must stay open as long as the worker.
+  static Result<std::unique_ptr<Worker>> make(Shared& shared, int listener);
+  ~Worker();
+
+  Result<void> start();
+  // The rest may be called by any thread. stop() makes the thread end and waits for it.
+  void stop();
+  void adopt(UniqueFd connection);
+  void drain() { tell(kDrain); }
+  void revoke() { tell(kRevoke); }
+
+  void has_work(Connection& connection, bool urgent) override;
+  void has_ended(Connection& connection) override;
+  bool lately_urgent() const override;
+
+ private:
+  enum Order : unsigned { kStop = 1, kDrain = 2, kRevoke = 4, kAdopt = 8 };
+
+  Worker(Shared& shared, int listener, std::unique_ptr<Ring> ring, UniqueFd wake);
+  void tell(Order order);
+  void run();
+  Result<void> serve();
+  void produce_urgent();
+  void produce_bulk();
+  void bury();
+  void on_accepted(int result, uint32_t flags);
+  void on_told(int result, uint32_t);
+  void on_tick(int result, uint32_t);
+  void accept_more();
+  void add(UniqueFd socket);
+  void refuse(const std::string& peer);
+
+  Shared& shared_;
+  const int listener_;
+  const std::unique_ptr<Ring> own_ring_;
+  const UniqueFd wake_;  // eventfd
+  uint64_t wake_value_ = 0;
+  std::atomic<unsigned> orders_ = 0;
+  std::mutex mutex_;
+  std::vector<UniqueFd> adopted_;  // guarded by mutex_
+  Op<Worker, &Worker::on_accepted> accepted_{*this};
+  Op<Worker, &Worker::on_told> told_{*this};
+  Op<Worker, &Worker::on_tick> tick_{*this};
+  bool accepting_ = false, draining_ = false, stopping_ = false;
+  std::unordered_map<Connection*, std::unique_ptr<Connection>> connections_;
+  std::deque<Connection*> urgent_, bulk_;
+  std::vector<Connection*> ended_;
+  std::chrono::steady_clock::time_point last_urgent_{};
+  std::thread thread_;
+};
+
+}  // namespace faultline::pageserver
