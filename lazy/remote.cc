@@ -25,7 +25,7 @@ Result<void> RemoteOptions::connect_first() {
   }();
   if (!connected) return wrap(connected.error(), "the page server {}", name);
   first = std::make_shared<pageserver::Client>(std::move(*connected));
-  if (first->speaks_criu()) only = first;
+  if (single || first->speaks_criu()) only = first;
   live = first->live();
   return {};
 }
@@ -134,12 +134,14 @@ void RemotePort::broken(const Error& why) {
 void RemotePort::watch() {
   const short wanted = client_->wanted_events();
   const uint32_t events = (wanted & POLLIN ? EPOLLIN : 0u) | (wanted & POLLOUT ? EPOLLOUT : 0u);
-  if (events == watched_) return;
+  const int fd = client_->fd();
+  // As long as it is being made, the descriptor may change, and another one may have the same number.
+  if (fd < 0 || (client_->ready() && events == watched_)) return;
   epoll_event event = {.events = events, .data = {.ptr = this}};
-  if (::epoll_ctl(epoll_, watched_ == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, client_->fd(), &event) != 0)
+  if (::epoll_ctl(epoll_, EPOLL_CTL_MOD, fd, &event) != 0 && ::epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0)
     LOG_ERROR("pager: cannot watch the connection to the page server {}: {}", options_.name, errno_text(errno));
   watched_ = events;
-  slot_ = client_->fd();
+  slot_ = fd;
 }
 
 bool RemotePort::step(size_t budget, uint64_t step) {

@@ -23,10 +23,11 @@ struct RemoteOptions {
   pageserver::ClientOptions client;
   // A connection for what is done before the pager runs; made by connect_first().
   std::shared_ptr<pageserver::Client> first;
-  // The same, if the server speaks CRIU's protocol: it takes a single connection, so that the pager goes on with it. Otherwise nullptr.
+  // The same, if there can be no other: a server that speaks CRIU's protocol takes one connection. The pager goes on with it. Otherwise nullptr.
   std::shared_ptr<pageserver::Client> only;
   std::chrono::milliseconds page_timeout = std::chrono::seconds(60);
   OnPageLoss on_loss = OnPageLoss::kStop;
+  bool single = false;  // connect() works once
   bool live = false;  // the source is a frozen process, to be told when all is done
   std::string name;   // of the server, for messages
 

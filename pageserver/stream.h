@@ -20,7 +20,8 @@ class Stream {
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
-  int fd() const { return socket_.get(); }
+  // May change as long as a connection is in the making.
+  virtual int fd() const { return socket_.get(); }
   // Bytes taken in or given out; 0: it would have to wait until poll(2) reports wanted_events().
   // Errors: ENODATA at the orderly end of the stream; those of the socket; EPROTO with a sentence from the TLS library.
   virtual Result<size_t> read(std::span<std::byte> to) = 0;

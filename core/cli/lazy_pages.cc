@@ -8,6 +8,7 @@
 #include "core/cli/commands.h"
 #include "core/cli/pid_file.h"
 #include "core/cli/prefetch.h"
+#include "core/cli/remote.h"
 
 namespace faultline::cli {
 
@@ -24,11 +25,13 @@ Result<void> tell_status(int fd) {
 
 Result<void> serve(Context& context, ActionScripts& scripts, const std::function<Result<void>()>& ready) {
   const Options& o = context.options;
+  const std::unique_ptr<RemoteServer> remote = TRY(remote_server(o));
   const image::Checkpoint checkpoint = TRY(image::Checkpoint::load(*context.images));
   const UniqueFd work_dir(::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!work_dir) return sys_error("cannot open the work directory");
   lazy::DaemonOptions daemon;
   daemon.work_dir = work_dir.get();
+  if (remote) daemon.remote = &remote->options;
   bool recorded = false;
   for (const image::Task& task : checkpoint.tasks) recorded |= context.images->exists(lazy::working_set_name(task.pid()));
   daemon.pager.prefetch = prefetch_of(o).value_or(recorded ? lazy::Prefetch::kRecorded : lazy::Prefetch::kSequential);
@@ -98,7 +101,8 @@ constinit const Command kLazyPagesCommand = {
                    "ends when all memory is in place or all processes are gone. Not needed otherwise: a restore that finds no daemon\n"
                    "starts its own. With --daemon, log into a file (-o): standard error is given up once the daemon listens.\n",
     .examples = "  faultline lazy-pages -D images -d -o lazy.log       and then\n"
-                "  faultline restore -D images -d --lazy-pages\n",
+                "  faultline restore -D images -d --lazy-pages\n"
+                "  faultline lazy-pages -D images -d -o lazy.log --page-server --address db1 --port 4567\n",
     .images = true,
     .privileged = true,
     .run = run_lazy_pages,

@@ -148,6 +148,9 @@ struct Options {
   bool new_pidns = false;
   std::vector<std::string> allow;
   bool insecure_network = false;
+  std::string checkpoint;
+  int page_timeout = 60;  // seconds
+  std::string on_page_loss = "stop";
   bool dry_run = false;
   bool json = false;
   std::string progress = "auto";  // "yes", "no", or as the terminal is

@@ -14,6 +14,7 @@
 #include "core/cli/commands.h"
 #include "core/cli/pid_file.h"
 #include "core/cli/prefetch.h"
+#include "core/cli/remote.h"
 #include "core/cli/stats.h"
 
 namespace faultline::cli {
@@ -21,9 +22,10 @@ namespace faultline::cli {
 namespace {
 
 // `work_dir`: where a lazy-pages daemon may listen, or -1.
-restore::Settings settings_of(const Options& o, int work_dir) {
+restore::Settings settings_of(const Options& o, int work_dir, RemoteServer* remote) {
   restore::Settings settings;
   settings.work_dir = work_dir;
+  if (remote) settings.remote = &remote->options;
   settings.files.shell_job = o.shell_job;
   settings.files.validate_mode = !o.skip_file_rwx_check;
   settings.lazy = o.lazy_pages;
@@ -75,8 +77,10 @@ void print_results(const Options& o, const restore::Restored& restored) {
 
 Result<int> run_restore(Context& context) {
   const Options& o = context.options;
+  const std::unique_ptr<RemoteServer> remote = TRY(remote_server(o));
+  if (remote) TRY(fetch_images(*remote, *context.images));
   if (o.dry_run) {
-    fputs(TRY(restore::describe(*context.images, settings_of(o, -1))).c_str(), stdout);
+    fputs(TRY(restore::describe(*context.images, settings_of(o, -1, nullptr))).c_str(), stdout);
     return 0;
   }
   TRY(check_pid_file(o.pidfile));
@@ -103,7 +107,7 @@ Result<int> run_restore(Context& context) {
 
   const UniqueFd work_dir(::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!work_dir) return sys_error("cannot open the work directory");
-  const restore::Restored restored = TRY(restore::run(*context.images, settings_of(o, work_dir.get()), hooks));
+  const restore::Restored restored = TRY(restore::run(*context.images, settings_of(o, work_dir.get(), remote.get()), hooks));
   print_results(o, restored);
   if (o.exec_cmd) return execute(o.words);
   if (!o.detached) TRY(wait_for_root(restored.root));
@@ -124,7 +128,9 @@ constinit const Command kRestoreCommand = {
                 "  faultline restore -D images -d --pidfile root.pid      and go; the root's pid is in images/root.pid\n"
                 "  faultline restore -D images -d --lazy-pages            at once, memory follows\n"
                 "  faultline restore -D images -d --new-pidns             although the old pids are taken\n"
-                "  faultline restore -D images --dry-run                  only print the plan\n",
+                "  faultline restore -D images --dry-run                  only print the plan\n"
+                "  faultline restore -D empty -d --lazy-pages --page-server --address db1 --port 4567 --checkpoint web\n"
+                "                                                         from another machine\n",
     .images = true,
     .privileged = true,
     .run = run_restore,

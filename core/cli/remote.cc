@@ -1,0 +1,115 @@
+#include "core/cli/remote.h"
+
+#include <fcntl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <sstream>
+
+#include "core/base/log.h"
+#include "pageserver/connecting_stream.h"
+#include "pageserver/endpoint.h"
+
+namespace faultline::cli {
+
+namespace {
+
+constexpr size_t kMaxFiles = 1'000'000;
+
+uint64_t random_number() {
+  uint64_t number = 0;
+  FL_CHECK(::getrandom(&number, sizeof number, 0) == sizeof number);
+  return number;
+}
+
+pageserver::TlsOptions tls_options(const Options& o) {
+  return {.cacert = o.tls_cacert, .cacrl = o.tls_cacrl, .cert = o.tls_cert, .key = o.tls_key, .allow = {}};
+}
+
+// A descriptor that the caller has connected: it serves once. TLS is left out on it, as CRIU does (formats/page-server-protocol.md, section 5).
+void use_inherited(RemoteServer& server, int fd) {
+  server.options.name = fmt::format("on descriptor {}", fd);
+  server.options.single = true;
+  server.options.connect = [socket = std::make_shared<UniqueFd>(fd)]() -> Result<std::unique_ptr<pageserver::Stream>> {
+    if (!*socket) return error(ENOTCONN, "the connection that was inherited (--ps-socket) is lost, and there is no other");
+    return pageserver::plain_stream(std::move(*socket));
+  };
+}
+
+struct Listed {
+  std::string name;
+  uint64_t size;
+};
+
+// Lines of "size name", the inventory last.
+Result<std::vector<Listed>> parse_listing(const std::string& text) {
+  std::vector<Listed> files;
+  std::istringstream lines(text);
+  for (Listed file; lines >> file.size >> file.name;) {
+    if (file.name.find('/') != file.name.npos || !pageserver::valid_name(file.name) || file.name.empty() || files.size() == kMaxFiles)
+      return error(EBADMSG, "the page server lists an image whose name cannot be: \"{}\"", file.name.substr(0, 100));
+    files.push_back(file);
+  }
+  if (!lines.eof()) return error(EBADMSG, "the page server's list of images is malformed");
+  return files;
+}
+
+bool is_memory(const std::string& name) { return name.starts_with("pagemap-") || name.starts_with("pages-"); }
+
+std::vector<Listed> missing_of(const std::vector<Listed>& listed, const image::ImageDir& dir) {
+  const bool none = !dir.exists("inventory.img");
+  const bool no_pages = std::ranges::any_of(listed, [&](const Listed& f) { return f.name.starts_with("pages-") && !dir.exists(f.name); });
+  std::vector<Listed> missing;
+  for (const Listed& file : listed)
+    if (none || (no_pages && is_memory(file.name))) missing.push_back(file);
+  return missing;
+}
+
+Result<void> fetch_one(pageserver::Client& client, const Listed& file, const image::ImageDir& dir, std::chrono::milliseconds timeout) {
+  const UniqueFd to = TRY(dir.open_file(file.name, O_WRONLY | O_CREAT | O_TRUNC, 0600));
+  uint64_t size = 0;
+  auto done = client.get_file(file.name, timeout, [&](std::span<const std::byte> bytes) {
+    size += bytes.size();
+    return write_all(to.get(), bytes.data(), bytes.size(), file.name.c_str());
+  });
+  if (done && size != file.size) done = error(EBADMSG, "{} bytes came, {} were announced", size, file.size);
+  if (done) return {};
+  (void)dir.remove(file.name);
+  return wrap(done.error(), "{}/{}", dir.name(), file.name);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<RemoteServer>> remote_server(const Options& o) {
+  if (!o.page_server) return std::unique_ptr<RemoteServer>();
+  auto server = std::make_unique<RemoteServer>();
+  lazy::RemoteOptions& options = server->options;
+  options.client = {.checkpoint = o.checkpoint, .client = random_number(), .compressions = 0};
+  options.page_timeout = std::chrono::seconds(o.page_timeout);
+  options.on_loss = o.on_page_loss == "kill" ? lazy::OnPageLoss::kKill : lazy::OnPageLoss::kStop;
+  if (o.ps_socket >= 0) {
+    use_inherited(*server, o.ps_socket);
+    return server;
+  }
+  if (o.tls) server->tls = TRY(pageserver::TlsContext::make(tls_options(o)));
+  auto addresses = TRY(pageserver::resolve(o.address, static_cast<uint16_t>(o.port)));
+  options.name = pageserver::text_of(addresses.front());
+  if (!pageserver::is_loopback(addresses.front())) options.client.compressions = pageserver::kOfferLz4 | pageserver::kOfferZstd;
+  options.connect = [addresses, tls = server->tls ? &*server->tls : nullptr, peer = o.tls_no_cn_verify ? std::string() : o.address] {
+    return Result<std::unique_ptr<pageserver::Stream>>(pageserver::connecting_stream(addresses, tls, peer));
+  };
+  return server;
+}
+
+Result<void> fetch_images(RemoteServer& server, const image::ImageDir& dir) {
+  TRY(server.options.connect_first());
+  pageserver::Client& client = *server.options.first;
+  if (client.speaks_criu()) return {};
+  const auto listed = TRY(parse_listing(TRY(client.list_files(server.options.page_timeout))));
+  for (const Listed& file : missing_of(listed, dir)) TRY(fetch_one(client, file, dir, server.options.page_timeout));
+  return {};
+}
+
+}  // namespace faultline::cli
