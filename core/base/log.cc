@@ -18,6 +18,7 @@ struct Sink {
   std::mutex mutex;
   std::string first_error;  // guarded by mutex
   UniqueFd file;
+  std::string path;         // of the file
   int fd = STDERR_FILENO;
   int verbosity = 2;
   timespec start = {};
@@ -54,7 +55,18 @@ Result<void> open(const std::string& path, int verbosity) {
     s.file = UniqueFd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600));
     if (!s.file) return sys_error("cannot open the log file {}", path);
     s.fd = s.file.get();
+    s.path = path;
   }
+  return {};
+}
+
+Result<void> reopen() {
+  Sink& s = sink();
+  if (!s.file) return {};
+  const UniqueFd fresh(::open(s.path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  if (!fresh) return sys_error("cannot open the log file {} again", s.path);
+  // In the place of the old one, whose number others may know.
+  if (::dup3(fresh.get(), s.file.get(), O_CLOEXEC) < 0) return sys_error("cannot change the log file");
   return {};
 }
 

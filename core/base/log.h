@@ -18,6 +18,10 @@ enum class Level { kSilent = 0, kError = 1, kWarning = 2, kInfo = 3, kDebug = 4 
 // Call before threads are started. Errors: those of open(2).
 Result<void> open(const std::string& path, int verbosity);
 
+// Opens the file again, without cutting it: somebody has renamed it, and wants a new one. Nothing if the log is no file.
+// Any thread. Errors: those of open(2); then messages go where they went.
+Result<void> reopen();
+
 // Where messages go: for who must keep this descriptor open in another process. It stays the log's.
 int descriptor();
 

@@ -5,6 +5,7 @@
 
 #include "core/base/log.h"
 #include "core/cli/action_scripts.h"
+#include "core/cli/background.h"
 #include "core/cli/commands.h"
 #include "core/cli/pid_file.h"
 #include "core/cli/prefetch.h"
@@ -13,15 +14,6 @@
 namespace faultline::cli {
 
 namespace {
-
-// Told once the socket is there. One zero byte, as CRIU does.
-Result<void> tell_status(int fd) {
-  if (fd < 0) return {};
-  const char zero = 0;
-  TRY(write_all(fd, &zero, 1, "--status-fd"));
-  if (::close(fd) < 0) return sys_error("--status-fd: cannot close descriptor {}", fd);
-  return {};
-}
 
 Result<void> serve(Context& context, ActionScripts& scripts, const std::function<Result<void>()>& ready) {
   const Options& o = context.options;
@@ -46,46 +38,15 @@ Result<void> serve(Context& context, ActionScripts& scripts, const std::function
   return lazy::run_daemon(*context.images, checkpoint, daemon);
 }
 
-// The child's part of -d. It never returns.
-[[noreturn]] void be_daemon(Context& context, ActionScripts& scripts, UniqueFd parent) {
-  setsid();
-  auto done = serve(context, scripts, [&]() -> Result<void> {
-    TRY(write_pid_file(context.options.pidfile, getpid()));
-    const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
-    // Whoever reads our caller's output to its end must not wait for us; a log on these descriptors ends here, as the help says.
-    for (int fd = 0; null && fd <= 2; ++fd) dup2(null.get(), fd);
-    const char zero = 0;
-    TRY(write_all(parent.get(), &zero, 1, "the pipe to the starting process"));
-    parent.reset();
-    return {};
-  });
-  if (!done) report(context.options, done.error());
-  _exit(done ? 0 : 1);
-}
-
-// Returns when the daemon listens. Its own failure before that is in the log already.
-Result<int> start_daemon(Context& context, ActionScripts& scripts) {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) < 0) return sys_error("cannot make a pipe");
-  UniqueFd read_end(ends[0]), write_end(ends[1]);
-  const pid_t pid = fork();
-  if (pid < 0) return sys_error("cannot fork the daemon");
-  if (pid == 0) {
-    read_end.reset();
-    be_daemon(context, scripts, std::move(write_end));
-  }
-  write_end.reset();
-  char ready = 0;
-  ssize_t n;
-  while ((n = ::read(read_end.get(), &ready, 1)) < 0 && errno == EINTR) {}
-  return n == 1 ? 0 : 1;
-}
-
 Result<int> run_lazy_pages(Context& context) {
   const Options& o = context.options;
   TRY(check_pid_file(o.pidfile));
   ActionScripts scripts = TRY(ActionScripts::find(o.action_script, context.start_dir, context.images->fd()));
-  if (o.detached) return start_daemon(context, scripts);
+  if (o.detached)
+    return run_in_background(o, [&](const Ready& ready) -> Result<int> {
+      TRY(serve(context, scripts, ready));
+      return 0;
+    });
   TRY(serve(context, scripts, [&] { return write_pid_file(o.pidfile, getpid()); }));
   return 0;
 }

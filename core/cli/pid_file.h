@@ -15,4 +15,8 @@ Result<void> check_pid_file(const std::string& path);
 // Makes the file. It appears with its content, so that who waits for it never reads an empty one. Errors: EEXIST; those of open(2).
 Result<void> write_pid_file(const std::string& path, pid_t pid);
 
+// The same for other numbers, the file of another option.
+Result<void> check_number_file(const char* option, const std::string& path);
+Result<void> write_number_file(const char* option, const std::string& path, int number);
+
 }  // namespace faultline::cli
