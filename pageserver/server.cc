@@ -12,9 +12,10 @@ Server::Server(Sources& sources, UniqueFd listener, const ServerOptions& options
               .compress = options.compress,
               .max_clients = options.max_clients,
               .make_stream = options.make_stream ? options.make_stream : plain_stream,
-              .none_left = [this] {
+              .none_left = [this, alone = options.alone] {
                 std::lock_guard lock(mutex_);
-                alone_.notify_all();
+                none_left_.notify_all();
+                if (alone) alone();
               }} {}
 
 Result<std::unique_ptr<Server>> Server::start(Sources& sources, UniqueFd listener, const ServerOptions& options) {
@@ -36,12 +37,7 @@ void Server::adopt(UniqueFd connection) { workers_.front()->adopt(std::move(conn
 bool Server::drain(std::chrono::milliseconds time) {
   for (const auto& worker : workers_) worker->drain();
   std::unique_lock lock(mutex_);
-  return alone_.wait_for(lock, time, [&] { return shared_.clients == 0; });
-}
-
-void Server::wait_until_alone() {
-  std::unique_lock lock(mutex_);
-  alone_.wait(lock, [&] { return shared_.clients == 0 && counters_.connections > 0; });
+  return none_left_.wait_for(lock, time, [&] { return shared_.clients == 0; });
 }
 
 void Server::revoke() {

@@ -13,6 +13,8 @@ namespace faultline::pageserver {
 struct ServerOptions {
   Compress compress = Compress::kAuto;
   size_t max_clients = 1024;
+  // Called by a worker when the last client has gone.
+  std::function<void()> alone;
   unsigned workers = 0;  // 0: as many as there are processors, at most 4
   // Makes the stream of an accepted connection; without it, a plain one. Called by workers.
   std::function<Result<std::unique_ptr<Stream>>(UniqueFd)> make_stream;
@@ -33,8 +35,6 @@ class Server {
   void adopt(UniqueFd connection);
   // Accepts no more connections, answers what was asked for, and ends; true if all was done within the time.
   bool drain(std::chrono::milliseconds time);
-  // Waits until there is no client any more, after there was one: for servers that serve one inherited connection.
-  void wait_until_alone();
   // Tells all clients that a live source takes its processes back (PROTOCOL.md, section 5).
   void revoke();
 
@@ -44,7 +44,7 @@ class Server {
   Counters counters_;
   const UniqueFd listener_;
   std::mutex mutex_;
-  std::condition_variable alone_;
+  std::condition_variable none_left_;
   Shared shared_;
   std::vector<std::unique_ptr<Worker>> workers_;
 };

@@ -39,6 +39,7 @@ extern const Command kCheckCommand;
 extern const Command kDecodeCommand;
 extern const Command kDumpCommand;
 extern const Command kLazyPagesCommand;
+extern const Command kPageServerCommand;
 extern const Command kRestoreCommand;
 
 // Tells the user what failed: in the log, on standard error where the log is a file, on standard output with --json.

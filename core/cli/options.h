@@ -151,6 +151,9 @@ struct Options {
   std::string checkpoint;
   int page_timeout = 60;  // seconds
   std::string on_page_loss = "stop";
+  std::string compress = "auto";
+  int max_clients = 1024;
+  std::string portfile;
   bool dry_run = false;
   bool json = false;
   std::string progress = "auto";  // "yes", "no", or as the terminal is

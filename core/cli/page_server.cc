@@ -1,0 +1,207 @@
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "core/base/log.h"
+#include "core/cli/action_scripts.h"
+#include "core/cli/background.h"
+#include "core/cli/commands.h"
+#include "core/cli/json_text.h"
+#include "core/cli/pid_file.h"
+#include "core/sys/service.h"
+#include "pageserver/catalog.h"
+#include "pageserver/endpoint.h"
+#include "pageserver/server.h"
+#include "pageserver/tls.h"
+
+namespace faultline::cli {
+
+namespace {
+
+constexpr std::chrono::seconds kDrainTime(10);
+
+// Where clients come from: one of these two.
+struct Door {
+  UniqueFd listener;    // a listening socket
+  UniqueFd connection;  // --ps-socket: one that is connected
+  std::string address;  // listened on, for messages
+  int port = 0;
+};
+
+pageserver::Compress compress_of(const Options& o) {
+  if (o.compress == "none") return pageserver::Compress::kNone;
+  if (o.compress == "lz4") return pageserver::Compress::kLz4;
+  if (o.compress == "zstd") return pageserver::Compress::kZstd;
+  return pageserver::Compress::kAuto;
+}
+
+Result<Door> describe(UniqueFd listener) {
+  pageserver::SocketAddress own;
+  own.length = sizeof own.storage;
+  if (getsockname(listener.get(), reinterpret_cast<sockaddr*>(&own.storage), &own.length) < 0) return sys_error("cannot find out what is listened on");
+  Door door;
+  door.listener = std::move(listener);
+  door.address = pageserver::text_of(own);
+  if (const size_t colon = door.address.rfind(':'); colon != std::string::npos) door.port = atoi(door.address.c_str() + colon + 1);
+  return door;
+}
+
+Result<void> check_address(const Options& o, const std::string& host, uint16_t port) {
+  for (const auto& address : TRY(pageserver::resolve(host, port)))
+    if (const auto warning = TRY(pageserver::check_exposure(address, {.tls = o.tls, .insecure_network = o.insecure_network, .as_criu = o.as_criu})))
+      LOG_WARNING("page server: {}", *warning);
+  return {};
+}
+
+// Opened before the daemon is forked, so that failures are told to the caller, and a client may connect once the command has returned.
+Result<Door> open_door(const Options& o) {
+  if (o.port > UINT16_MAX) return error(EINVAL, "--port: {} is no port; the highest is {}", o.port, UINT16_MAX);
+  if (o.ps_socket >= 0) {
+    if (fcntl(o.ps_socket, F_SETFD, FD_CLOEXEC) < 0) return sys_error("--ps-socket: descriptor {}", o.ps_socket);
+    Door door;
+    door.connection = UniqueFd(o.ps_socket);
+    return door;
+  }
+  // Who sets up the socket in the service manager has decided where to listen.
+  auto inherited = sys::inherited_sockets();
+  if (!inherited.empty()) return describe(std::move(inherited.front()));
+  // CRIU's server listens everywhere unless it is told otherwise.
+  const std::string host = o.address.empty() && o.as_criu ? "0.0.0.0" : o.address;
+  const auto port = static_cast<uint16_t>(o.port);
+  TRY(check_address(o, host, port));
+  return describe(TRY(pageserver::listen_on(host, port, 1024)).socket);
+}
+
+class PageServer {
+ public:
+  PageServer(Context& context, ActionScripts& scripts, Door door) : context_(context), options_(context.options), scripts_(scripts), door_(std::move(door)) {}
+
+  Result<int> serve(const Ready& ready);
+
+ private:
+  Result<void> prepare_tls();
+  Result<void> block_signals();
+  Result<void> say_ready(const Ready& ready);
+  Result<int> wait(pageserver::Server& server);
+
+  Context& context_;
+  const Options& options_;
+  ActionScripts& scripts_;
+  Door door_;
+  std::optional<pageserver::TlsContext> tls_;
+  UniqueFd signals_, alone_;
+};
+
+Result<void> PageServer::prepare_tls() {
+  if (!options_.tls) return {};
+  const Options& o = options_;
+  tls_ = TRY(pageserver::TlsContext::make({.cacert = o.tls_cacert, .cacrl = o.tls_cacrl, .cert = o.tls_cert, .key = o.tls_key, .allow = o.allow}));
+  return {};
+}
+
+// Before threads are started, which inherit it.
+Result<void> PageServer::block_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, signal);
+  if (sigprocmask(SIG_BLOCK, &set, nullptr) < 0) return sys_error("cannot block signals");
+  signals_ = UniqueFd(signalfd(-1, &set, SFD_CLOEXEC));
+  alone_ = UniqueFd(eventfd(0, EFD_CLOEXEC));
+  if (!signals_ || !alone_) return sys_error("cannot make a descriptor for signals");
+  return {};
+}
+
+Result<void> PageServer::say_ready(const Ready& ready) {
+  if (!door_.address.empty()) {
+    LOG_INFO("page server: listening on {}", door_.address);
+    TRY(write_number_file("--portfile", options_.portfile, door_.port));
+    if (options_.json) printf("{\"command\": \"page-server\", \"address\": %s, \"port\": %d}\n", json_string(door_.address).c_str(), door_.port);
+    fflush(stdout);
+  }
+  TRY(scripts_.run("status-ready"));
+  TRY(tell_status(options_.status_fd));
+  sys::notify_service_manager("READY=1");
+  return ready();
+}
+
+Result<int> PageServer::serve(const Ready& ready) {
+  TRY(prepare_tls());
+  TRY(block_signals());
+  pageserver::Catalog catalog(TRY(context_.images->open_file(".", O_RDONLY | O_DIRECTORY)));
+  pageserver::ServerOptions server_options;
+  server_options.compress = compress_of(options_);
+  server_options.max_clients = static_cast<size_t>(options_.max_clients);
+  if (tls_) server_options.make_stream = [this](UniqueFd socket) { return pageserver::tls_stream(std::move(socket), *tls_, pageserver::TlsRole::kServer, ""); };
+  if (door_.connection)
+    server_options.alone = [this] {
+      const uint64_t one = 1;
+      (void)!::write(alone_.get(), &one, sizeof one);
+    };
+  auto server = TRY(pageserver::Server::start(catalog, std::move(door_.listener), server_options));
+  if (door_.connection) server->adopt(std::move(door_.connection));
+  TRY(say_ready(ready));
+  const int code = TRY(wait(*server));
+  const auto& counters = server->counters();
+  LOG_INFO("page server: {} connections, {} bytes on demand, {} in bulk", counters.connections.load(), counters.bytes_demand.load(), counters.bytes_bulk.load());
+  return code;
+}
+
+// Until a signal ends it, or the one client of --ps-socket is gone.
+Result<int> PageServer::wait(pageserver::Server& server) {
+  for (;;) {
+    pollfd fds[] = {{signals_.get(), POLLIN, 0}, {alone_.get(), POLLIN, 0}};
+    if (poll(fds, 2, -1) < 0) {
+      if (errno == EINTR) continue;
+      return sys_error("cannot wait for signals");
+    }
+    if (fds[1].revents) return 0;
+    signalfd_siginfo info;
+    if (::read(signals_.get(), &info, sizeof info) != sizeof info) continue;
+    if (info.ssi_signo == SIGHUP) {
+      if (auto done = log::reopen(); !done) LOG_ERROR("page server: {}", done.error().what);
+      continue;
+    }
+    sys::notify_service_manager("STOPPING=1");
+    if (info.ssi_signo == SIGINT) {
+      LOG_INFO("page server: interrupted");
+      return 128 + SIGINT;
+    }
+    LOG_INFO("page server: told to end; what was asked for is answered first");
+    if (!server.drain(kDrainTime)) LOG_WARNING("page server: {} clients did not take their answers within {} s", server.clients(), kDrainTime.count());
+    return 0;
+  }
+}
+
+Result<int> run_page_server(Context& context) {
+  const Options& o = context.options;
+  if (!o.lazy_pages) return error(ENOSYS, "pages cannot be received yet; to serve them, add --lazy-pages");
+  TRY(check_pid_file(o.pidfile));
+  TRY(check_number_file("--portfile", o.portfile));
+  ActionScripts scripts = TRY(ActionScripts::find(o.action_script, context.start_dir, context.images->fd()));
+  PageServer server(context, scripts, TRY(open_door(o)));
+  if (o.detached) return run_in_background(o, [&](const Ready& ready) { return server.serve(ready); });
+  return server.serve([&] { return write_pid_file(o.pidfile, getpid()); });
+}
+
+}  // namespace
+
+constinit const Command kPageServerCommand = {
+    .name = "page-server",
+    .verb = kPageServer,
+    .summary = "serve the memory of checkpoints to other machines",
+    .usage = "[--images-dir DIR] --lazy-pages [--address HOST] [--port PORT] [OPTIONS]",
+    .description = "Serves the checkpoints in and below DIR to any number of restores, and keeps running. SIGTERM: answers what was asked for, and ends;\n"
+                   "SIGINT: ends at once; SIGHUP: opens the log file again. Without --address it listens on 127.0.0.1 only, as memory holds secrets\n"
+                   "(under the name criu: everywhere, as CRIU does).\n",
+    .examples = "  faultline page-server -D /srv/checkpoints --lazy-pages --port 7777 -d -o server.log\n",
+    .images = true,
+    .privileged = false,
+    .run = run_page_server,
+};
+
+}  // namespace faultline::cli
