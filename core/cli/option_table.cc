@@ -26,7 +26,7 @@ const Spec kTable[] = {
      "where the images are (default: the current directory)"},
     {"work-dir", 'W', Form::kRequired, "DIR", kCriu, kCriu, Group::kGeneral, &O::work_dir,
      "where log, pid file, statistics and sockets go (default: the images directory)"},
-    {"prev-images-dir", 0, Form::kRequired, "DIR", D | P | S, kNowhere, Group::kGeneral, &O::prev_images_dir,
+    {"prev-images-dir", 0, Form::kRequired, "DIR", D | P | S, S, Group::kGeneral, &O::prev_images_dir,
      "the images this checkpoint builds on, relative to the images directory", "dump without it: every checkpoint is complete"},
     {"log-file", 'o', Form::kRequired, "FILE", kCriu, kCriu, Group::kGeneral, &O::log_file, "log into FILE; - is standard output (default: standard error)"},
     {"log-pid", 0, Form::kBool, nullptr, R, kNowhere, Group::kGeneral, &O::log_pid, "one log per restored process: FILE.PID",

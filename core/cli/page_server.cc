@@ -16,6 +16,7 @@
 #include "core/sys/service.h"
 #include "pageserver/catalog.h"
 #include "pageserver/endpoint.h"
+#include "pageserver/receiver.h"
 #include "pageserver/server.h"
 #include "pageserver/tls.h"
 
@@ -81,13 +82,18 @@ class PageServer {
  public:
   PageServer(Context& context, ActionScripts& scripts, Door door) : context_(context), options_(context.options), scripts_(scripts), door_(std::move(door)) {}
 
+  // Sends the memory of checkpoints to whoever asks, until it is told to end.
   Result<int> serve(const Ready& ready);
+  // Takes the memory of one dump in.
+  Result<int> receive(const Ready& ready);
 
  private:
   Result<void> prepare_tls();
   Result<void> block_signals();
   Result<void> say_ready(const Ready& ready);
   Result<int> wait(pageserver::Server& server);
+  Result<UniqueFd> accept_one();
+  Result<std::unique_ptr<pageserver::Stream>> make_stream(UniqueFd socket);
 
   Context& context_;
   const Options& options_;
@@ -129,6 +135,38 @@ Result<void> PageServer::say_ready(const Ready& ready) {
   return ready();
 }
 
+Result<std::unique_ptr<pageserver::Stream>> PageServer::make_stream(UniqueFd socket) {
+  if (tls_) return pageserver::tls_stream(std::move(socket), *tls_, pageserver::TlsRole::kServer, "");
+  return pageserver::plain_stream(std::move(socket));
+}
+
+Result<UniqueFd> PageServer::accept_one() {
+  for (;;) {
+    pollfd fds[] = {{door_.listener.get(), POLLIN, 0}, {signals_.get(), POLLIN, 0}};
+    if (poll(fds, 2, -1) < 0 && errno != EINTR) return sys_error("cannot wait for a dump");
+    if (fds[1].revents) return error(ECANCELED, "interrupted before a dump has connected");
+    UniqueFd socket(accept4(door_.listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (socket) return socket;
+    if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) return sys_error("cannot accept the connection of a dump");
+  }
+}
+
+Result<int> PageServer::receive(const Ready& ready) {
+  TRY(prepare_tls());
+  TRY(block_signals());
+  TRY(say_ready(ready));
+  const bool inherited = static_cast<bool>(door_.connection);
+  UniqueFd socket = inherited ? std::move(door_.connection) : TRY(accept_one());
+  door_.listener.reset();  // one dump is all it takes in
+  // CRIU's dump leaves TLS out on an inherited socket.
+  auto stream = TRY(inherited ? pageserver::plain_stream(std::move(socket)) : make_stream(std::move(socket)));
+  pageserver::Receiver receiver(*context_.images);
+  TRY(pageserver::receive_pages(*stream, receiver, signals_.get(), !inherited));
+  LOG_INFO("page server: {} pages are on stable storage", receiver.pages());
+  sys::notify_service_manager("STOPPING=1");
+  return 0;
+}
+
 Result<int> PageServer::serve(const Ready& ready) {
   TRY(prepare_tls());
   TRY(block_signals());
@@ -136,7 +174,7 @@ Result<int> PageServer::serve(const Ready& ready) {
   pageserver::ServerOptions server_options;
   server_options.compress = compress_of(options_);
   server_options.max_clients = static_cast<size_t>(options_.max_clients);
-  if (tls_) server_options.make_stream = [this](UniqueFd socket) { return pageserver::tls_stream(std::move(socket), *tls_, pageserver::TlsRole::kServer, ""); };
+  server_options.make_stream = [this](UniqueFd socket) { return make_stream(std::move(socket)); };
   if (door_.connection)
     server_options.alone = [this] {
       const uint64_t one = 1;
@@ -177,15 +215,26 @@ Result<int> PageServer::wait(pageserver::Server& server) {
   }
 }
 
+// --prev-images-dir: where the pages are that a dump leaves out.
+Result<void> link_parent(Context& context) {
+  const Options& o = context.options;
+  if (o.prev_images_dir.empty()) return {};
+  TRY(context.images->remove("parent"));
+  if (symlinkat(o.prev_images_dir.c_str(), context.images->fd(), "parent") < 0) return sys_error("--prev-images-dir: cannot make the link \"parent\"");
+  if (auto parent = context.images->open_parent(); !parent) return wrap(parent.error(), "--prev-images-dir");
+  return {};
+}
+
 Result<int> run_page_server(Context& context) {
   const Options& o = context.options;
-  if (!o.lazy_pages) return error(ENOSYS, "pages cannot be received yet; to serve them, add --lazy-pages");
   TRY(check_pid_file(o.pidfile));
   TRY(check_number_file("--portfile", o.portfile));
   ActionScripts scripts = TRY(ActionScripts::find(o.action_script, context.start_dir, context.images->fd()));
   PageServer server(context, scripts, TRY(open_door(o)));
-  if (o.detached) return run_in_background(o, [&](const Ready& ready) { return server.serve(ready); });
-  return server.serve([&] { return write_pid_file(o.pidfile, getpid()); });
+  if (!o.lazy_pages) TRY(link_parent(context));
+  const auto run = [&](const Ready& ready) { return o.lazy_pages ? server.serve(ready) : server.receive(ready); };
+  if (o.detached) return run_in_background(o, run);
+  return run([&] { return write_pid_file(o.pidfile, getpid()); });
 }
 
 }  // namespace
@@ -193,9 +242,10 @@ Result<int> run_page_server(Context& context) {
 constinit const Command kPageServerCommand = {
     .name = "page-server",
     .verb = kPageServer,
-    .summary = "serve the memory of checkpoints to other machines",
-    .usage = "[--images-dir DIR] --lazy-pages [--address HOST] [--port PORT] [OPTIONS]",
-    .description = "Serves the checkpoints in and below DIR to any number of restores, and keeps running. SIGTERM: answers what was asked for, and ends;\n"
+    .summary = "serve the memory of checkpoints to other machines, or take it in",
+    .usage = "[--images-dir DIR] [--lazy-pages] [--address HOST] [--port PORT] [OPTIONS]",
+    .description = "Takes in the memory that one \"dump --page-server\" sends, writes it into DIR, and ends.\n"
+                   "With --lazy-pages: serves the checkpoints in and below DIR to any number of restores, and keeps running. SIGTERM: answers what was asked for, and ends;\n"
                    "SIGINT: ends at once; SIGHUP: opens the log file again. Without --address it listens on 127.0.0.1 only, as memory holds secrets\n"
                    "(under the name criu: everywhere, as CRIU does).\n",
     .examples = "  faultline page-server -D /srv/checkpoints --lazy-pages --port 7777 -d -o server.log\n",
