@@ -189,6 +189,21 @@ class Box:
     def restore(self, *args, **more):
         return self.faultline('restore', '-d', *self.options, *args, **more)
 
+    def page_server(self, *args, images=None):
+        """Starts a page server on loopback and waits until it listens: (pid, port)."""
+        port_file = os.path.join(self.logs, f'{self._commands:02}.port')
+        pid, log = self.faultline('page-server', '--portfile', port_file, *args, images=images, wait=False)
+        self.until(lambda: os.path.exists(port_file) or self.ended(pid) is not None, 'a page server to listen')
+        if self.ended(pid) is not None:
+            raise Failed(f'the page server ended with {describe(self.ended(pid))}: {self.first_error(log)}')
+        with open(port_file, encoding='ascii') as f:
+            return pid, int(f.read())
+
+    def end(self, pid, what, how=signal.SIGTERM):
+        """Ends a process of the box."""
+        os.kill(pid, how)
+        return self.wait(pid, what)
+
     def must(self, what, outcome):
         status, log = outcome
         if status != 0:

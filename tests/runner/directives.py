@@ -1,8 +1,8 @@
 """The comments at the head of a scenario (`// about: ...` in C, `# about: ...` in Python) that tell the runner what to do with it."""
 import re
 
-MODES = ['native', 'leave-running', 'eager', 'lazy', 'twice', 'crit']
-DEFAULT_MODES = ['native', 'leave-running', 'eager', 'lazy', 'twice']
+MODES = ['native', 'leave-running', 'eager', 'lazy', 'remote', 'twice', 'crit']
+DEFAULT_MODES = ['native', 'leave-running', 'eager', 'lazy', 'remote', 'twice']
 REFUSED_MODES = ['native', 'refused']
 _KNOWN = {'about', 'expect', 'options', 'modes', 'timeout', 'differs', 'no-crit', 'session', 'terminal'}
 

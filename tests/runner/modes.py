@@ -138,6 +138,24 @@ def lazy(box, subject):
     _finish(box, subject, pid)
 
 
+def remote(box, subject):
+    """The images, and late memory, come from a page server; the restore begins with an empty directory."""
+    pid = subject.start()
+    before = dump_and_kill(box, subject, pid)
+    server, port = box.page_server('--lazy-pages')
+    source, box.images = box.images, box.path('fetched')
+    os.mkdir(box.images)
+    status, log = box.restore('--lazy-pages', '--page-server', '--port', str(port))
+    if status != 0:
+        raise Failed(f'restore from the page server ended with {status}: {box.first_error(log)}')
+    same(box, subject, pid, before, 'after restore')
+    subject.verify(pid)
+    if os.waitstatus_to_exitcode(box.end(server, 'the page server to end')) != 0:
+        raise Failed('the page server did not end with 0 after SIGTERM')
+    box.images = source
+    box.expect_empty('at the end')
+
+
 def twice(box, subject):
     pid = subject.start()
     before = dump_and_kill(box, subject, pid)
@@ -190,4 +208,4 @@ def decode_all(box, *args):
         raise Failed('crit: ' + (lines[-1] if lines else 'failed with no message'))
 
 
-ALL = {'native': native, 'leave-running': leave_running, 'eager': eager, 'lazy': lazy, 'twice': twice, 'crit': crit, 'refused': refused}
+ALL = {'native': native, 'leave-running': leave_running, 'eager': eager, 'lazy': lazy, 'remote': remote, 'twice': twice, 'crit': crit, 'refused': refused}
