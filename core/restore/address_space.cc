@@ -59,6 +59,16 @@ std::vector<Vaddr> first_pages(const image::Task& task) {
   return pages;
 }
 
+std::vector<Vaddr> remote_first_pages(const image::Task& task) {
+  std::vector<Vaddr> pages = first_pages(task);
+  std::erase_if(pages, [&](Vaddr page) {
+    for (const image::PagemapEntry& entry : task.pagemap.entries)
+      if (entry.vaddr <= page && page < entry.vaddr + *entry.nr_pages * kPageSize) return (*entry.flags & (image::kPagePresent | image::kPageLazy)) != image::kPageLazy;
+    return true;
+  });
+  return pages;
+}
+
 SpaceBuilder::SpaceBuilder(const image::Task& task, const SpaceContext& context, int pages_fd) : task_(task), context_(context), pages_fd_(pages_fd) {
   uint64_t offset = 0;
   for (const image::PagemapEntry& entry : task_.pagemap.entries) {
@@ -204,6 +214,9 @@ void SpaceBuilder::read_first_pages(agent::Program& program) const {
   };
   for (Vaddr page : first_pages(task_))
     if (writable(page)) read_pages(page, page + kPageSize, program);
+  if (!context_.early) return;
+  for (const auto& [page, offset] : context_.early->offsets)
+    if (writable(page)) program.transfer(fmt::format("read the page {:x}", page), SYS_pread64, {context_.early->fd, page, kPageSize, offset});
 }
 
 void SpaceBuilder::set_layout(agent::Program& program) const {

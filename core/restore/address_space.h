@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <optional>
 #include <span>
 #include <vector>
@@ -13,12 +14,19 @@
 
 namespace faultline::restore {
 
+// Pages that are with a page server and must be there at once: fetched ahead, into a file.
+struct EarlyPages {
+  int fd = -1;
+  std::map<Vaddr, uint64_t> offsets;  // by address
+};
+
 // What all address spaces of a restore are built from.
 struct SpaceContext {
   Range region;                               // stays mapped until the very end
   std::vector<sys::Area> own_special;         // vvar and vDSO as they stand in us, and so in every child
   std::function<int(uint32_t file_id)> fd_of; // descriptors for mappings
   const SharedMemory* shared = nullptr;       // tells which areas of shared memory come late
+  const EarlyPages* early = nullptr;          // of this process; may be null
 };
 
 // A range that is registered with the process's userfaultfd.
@@ -31,6 +39,8 @@ struct LazyRange {
 
 // Pages that the kernel itself will write or read for the threads before they run: it must not have to wait for them.
 std::vector<Vaddr> first_pages(const image::Task& task);
+// Those of them that are with a page server.
+std::vector<Vaddr> remote_first_pages(const image::Task& task);
 
 // Builds the final address space of a process by operations of its program.
 class SpaceBuilder {

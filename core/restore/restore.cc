@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -20,6 +21,7 @@
 #include "core/restore/plan.h"
 #include "core/restore/shared_memory.h"
 #include "core/restore/takeover.h"
+#include "lazy/remote_fetch.h"
 
 namespace faultline::restore {
 
@@ -59,6 +61,7 @@ struct Making {
   Vaddr leader_at = 0;
   std::vector<Vaddr> threads_at;
   UniqueFd uffd;
+  bool forwarded = false;  // to a lazy-pages daemon
 };
 
 class Coordinator {
@@ -98,6 +101,7 @@ class Coordinator {
     TRY(receive_faults());
     plan_.files().close_all();
     pages_fds_.clear();
+    early_file_.reset();
     TRY(switch_over(restored));
     restored.stats.restore_time = static_cast<uint32_t>(microseconds_since(begin));
     return restored;
@@ -148,10 +152,38 @@ class Coordinator {
     UniqueFd first(ends[0]), second(ends[1]);
     faults_in_ = TRY(move_up(std::move(first)));
     faults_out_ = TRY(move_up(std::move(second)));
+    if (remote_) TRY(fetch_early());
     // A daemon knows of private memory only: so does the protocol.
     shared_.emplace(dir_, plan_.checkpoint(), settings_.lazy && !daemon_);
     for (const auto& [shmid, fd] : plan_.files().shared_objects()) TRY(shared_->fill(shmid, fd, remote_));
     return plan_.files().seal();
+  }
+
+  // What the kernel itself touches for the threads before they run, and before anybody serves their faults.
+  Result<void> fetch_early() {
+    std::map<std::pair<pageserver::ObjectId, Vaddr>, uint64_t> places;
+    UniqueFd file(::memfd_create("faultline-early-pages", MFD_CLOEXEC));
+    if (!file) return sys_error("cannot make a file for pages that are fetched");
+    early_file_ = TRY(move_up(std::move(file)));
+    lazy::RemoteFetch fetch(*remote_, [&](const pageserver::Range& range, std::span<const std::byte> contents) -> Result<void> {
+      for (uint64_t done = 0; done < contents.size(); done += kPageSize)
+        if (const auto place = places.find({range.object, range.address + done}); place != places.end())
+          TRY(pwrite_all(early_file_.get(), contents.data() + done, kPageSize, static_cast<off_t>(place->second), "pages that are fetched"));
+      return {};
+    });
+    for (const image::Task& task : plan_.checkpoint().tasks) {
+      if (task.dead()) continue;
+      EarlyPages& early = early_[task.pid()];
+      early.fd = early_file_.get();
+      for (const Vaddr page : remote_first_pages(task)) {
+        const auto object = pageserver::object_id(task.tree.pid, pageserver::kTaskMemory);
+        const uint64_t offset = places.size() * kPageSize;
+        places[{object, page}] = early.offsets[page] = offset;
+        fetch.want(object, page, 1);
+      }
+    }
+    if (::ftruncate(early_file_.get(), static_cast<off_t>(places.size() * kPageSize)) < 0) return sys_error("cannot make room for pages that are fetched");
+    return fetch.finish();
   }
 
   Result<UniqueFd> move_up(UniqueFd fd) const {
@@ -178,6 +210,7 @@ class Coordinator {
       pages_fds_.push_back(TRY(move_up(TRY(dir_.open_file(fmt::format("pages-{}.img", task.pagemap.pages_id), O_RDONLY)))));
       context.pages_fd = pages_fds_.back().get();
     }
+    if (const auto early = early_.find(task.pid()); early != early_.end()) context.space.early = &early->second;
     context.place_thread = [&](const agent::Program& program) -> Result<std::pair<Vaddr, Vaddr>> {
       const Vaddr stack = TRY(region_->take(kThreadStack));
       making.threads_at.push_back(TRY(region_->put(program)));
@@ -205,7 +238,9 @@ class Coordinator {
       if (__atomic_load_n(&barrier->failed, __ATOMIC_SEQ_CST) > 0) return first_failure();
       const uint32_t arrived = __atomic_load_n(&barrier->arrived[kReady], __ATOMIC_SEQ_CST);
       if (arrived == wanted) return {};
-      const timespec patience = {0, 50'000'000};
+      // A daemon gets each userfaultfd at once: what the kernel touches for the threads may be with its page server.
+      if (daemon_) TRY(forward_faults());
+      const timespec patience = {0, daemon_ ? 1'000'000 : 50'000'000};
       const long woken = ::syscall(SYS_futex, &barrier->arrived[kReady], FUTEX_WAIT, arrived, &patience, nullptr, 0);
       if (woken < 0 && errno == ETIMEDOUT) TRY(look_for_deaths());
     }
@@ -239,23 +274,38 @@ class Coordinator {
   }
 
   Result<void> receive_faults() {
-    size_t expected = 0;
-    for (const Making& making : making_) expected += !making.programs.ranges.empty();
-    for (; expected > 0; --expected) {
-      uint32_t token = 0;
-      alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-      iovec io = {&token, sizeof token};
-      msghdr message = {};
-      message.msg_iov = &io;
-      message.msg_iovlen = 1;
-      message.msg_control = control;
-      message.msg_controllen = sizeof control;
-      if (::recvmsg(faults_in_.get(), &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) != sizeof token) return sys_error("a userfaultfd is missing");
-      const cmsghdr* header = CMSG_FIRSTHDR(&message);
-      if (!header || token >= making_.size()) return error(EBADMSG, "a message without its userfaultfd");
-      int fd;
-      std::memcpy(&fd, CMSG_DATA(header), sizeof fd);
-      making_[token].uffd.reset(fd);
+    while (TRY(receive_fault())) {}
+    for (const Making& making : making_)
+      if (!making.programs.ranges.empty() && !making.uffd) return error(EBADMSG, "the userfaultfd of pid {} is missing", making.task->pid());
+    return {};
+  }
+
+  // Takes one userfaultfd that has come; nullptr if none has.
+  Result<Making*> receive_fault() {
+    uint32_t token = 0;
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+    iovec io = {&token, sizeof token};
+    msghdr message = {};
+    message.msg_iov = &io;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    const ssize_t n = ::recvmsg(faults_in_.get(), &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    if (n < 0 && errno == EAGAIN) return static_cast<Making*>(nullptr);
+    if (n != sizeof token) return sys_error("cannot receive a userfaultfd");
+    const cmsghdr* header = CMSG_FIRSTHDR(&message);
+    if (!header || token >= making_.size()) return error(EBADMSG, "a message without its userfaultfd");
+    int fd;
+    std::memcpy(&fd, CMSG_DATA(header), sizeof fd);
+    making_[token].uffd.reset(fd);
+    return &making_[token];
+  }
+
+  // The rest is told by hand_to_daemon().
+  Result<void> forward_faults() {
+    while (Making* const making = TRY(receive_fault())) {
+      TRY(daemon_->send(making->task->pid(), making->uffd.get()));
+      making->forwarded = true;
     }
     return {};
   }
@@ -266,7 +316,6 @@ class Coordinator {
     if (daemon_) TRY(hand_to_daemon(*daemon_));
     else TRY(hand_to_pager(pager));
     if (!settings_.lazy) TRY(pager.fill_everything(hooks_.progress));
-    else if (remote_ && !daemon_) TRY(install_first(pager));
     LOG_DEBUG("restore: memory is handed over");
     std::vector<Parked> parked;
     for (const Making& making : making_) parked.push_back(park(making));
@@ -302,6 +351,7 @@ class Coordinator {
   Result<void> hand_to_daemon(lazy::DaemonConnection& daemon) {
     for (const image::Task& task : plan_.checkpoint().tasks) {
       const auto making = std::find_if(making_.begin(), making_.end(), [&](const Making& m) { return m.task == &task; });
+      if (making != making_.end() && making->forwarded) continue;
       if (making != making_.end() && making->uffd) TRY(daemon.send(task.pid(), making->uffd.get()));
       else TRY(daemon.send_zombie(task.pid()));
     }
@@ -323,14 +373,6 @@ class Coordinator {
       any_lazy_ = true;
     }
     return {};
-  }
-
-  // What the kernel itself touches for the threads before they run.
-  Result<void> install_first(lazy::Pager& pager) {
-    std::vector<std::pair<pid_t, Vaddr>> pages;
-    for (const Making& making : making_)
-      for (const Vaddr page : first_pages(*making.task)) pages.emplace_back(outer(making.task->pid()), page);
-    return pager.install_remote(pages);
   }
 
   Result<std::optional<pid_t>> start_pager(lazy::Pager& pager) {
@@ -356,6 +398,8 @@ class Coordinator {
   int first_fd_ = 0;
   UniqueFd faults_in_, faults_out_;
   std::vector<UniqueFd> pages_fds_;
+  UniqueFd early_file_;
+  std::map<pid_t, EarlyPages> early_;
   std::optional<lazy::DaemonConnection> daemon_;
   lazy::RemoteOptions* remote_ = nullptr;  // only if pages are there
   std::optional<SharedMemory> shared_;
