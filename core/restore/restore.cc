@@ -64,6 +64,15 @@ struct Making {
   bool forwarded = false;  // to a lazy-pages daemon
 };
 
+// Private pages that are in place when the processes begin to run.
+uint64_t early_pages(const image::Checkpoint& checkpoint, bool lazy) {
+  uint64_t pages = 0;
+  for (const image::Task& task : checkpoint.tasks)
+    for (const image::PagemapEntry& entry : task.pagemap.entries)
+      if ((*entry.flags & image::kPagePresent) && !(lazy && (*entry.flags & image::kPageLazy))) pages += *entry.nr_pages;
+  return pages;
+}
+
 class Coordinator {
  public:
   Coordinator(const image::ImageDir& dir, const Settings& settings, const Hooks& hooks, Plan& plan) : dir_(dir), settings_(settings), hooks_(hooks), plan_(plan) {}
@@ -103,6 +112,7 @@ class Coordinator {
     pages_fds_.clear();
     early_file_.reset();
     TRY(switch_over(restored));
+    restored.stats.pages_restored = early_pages(plan_.checkpoint(), settings_.lazy);
     restored.stats.restore_time = static_cast<uint32_t>(microseconds_since(begin));
     return restored;
   }
