@@ -4,7 +4,7 @@ namespace faultline::cli {
 
 namespace {
 
-const Command* const kCommands[] = {&kDumpCommand, &kRestoreCommand, &kLazyPagesCommand, &kCheckCommand, &kDecodeCommand};
+const Command* const kCommands[] = {&kDumpCommand, &kRestoreCommand, &kLazyPagesCommand, &kTopCommand, &kCheckCommand, &kDecodeCommand};
 
 }  // namespace
 

@@ -11,9 +11,9 @@ namespace {
 using O = Options;
 
 constexpr uint32_t D = kDump, P = kPreDump, R = kRestore, L = kLazyPages, S = kPageServer, V = kService, K = kCheck, C = kCpuinfo,
-                   X = kDedup;
+                   X = kDedup, T = kTop;
 constexpr uint32_t kCriu = D | P | R | L | S | V | K | C | X | kSwrk;
-constexpr uint32_t kAny = kCriu | kDecode;  // decode opens no directories and no log
+constexpr uint32_t kAny = kCriu | kDecode | kTop;  // these two open no directories and no log
 constexpr uint32_t kNowhere = 0;
 constexpr uint32_t kTls = D | P | R | L | S;  // restore, with a page server of its own, is Faultline's
 
@@ -183,8 +183,12 @@ const Spec kTable[] = {
      "how long a program waits for a page of a server that does not answer (default: 60)", nullptr, 1},
     {"on-page-loss", 0, Form::kRequired, "stop|kill", R | L, R | L, Group::kOwn, &O::on_page_loss,
      "what is done with it then: stop it until pages come again (default), or kill it"},
+    {"metrics", 0, Form::kRequired, "[HOST:]PORT", R | L | S, kNowhere, Group::kOwn, &O::metrics,
+     "answer Prometheus there over HTTP, at /metrics (default host: 127.0.0.1)"},
+    {"once", 0, Form::kFlag, nullptr, T, T, Group::kOwn, &O::once, "print one picture and end; totals only, or with --interval also rates"},
+    {"interval", 0, Form::kRequired, "SECONDS", T, T, Group::kOwn, &O::interval, "time between two pictures (default: 1)", nullptr, 1},
     {"dry-run", 0, Form::kFlag, nullptr, R, R, Group::kOwn, &O::dry_run, "print the plan, restore nothing"},
-    {"json", 0, Form::kBool, nullptr, D | R | K, D | R | K, Group::kOwn, &O::json, "results as JSON on standard output"},
+    {"json", 0, Form::kBool, nullptr, D | R | K | T, D | R | K | T, Group::kOwn, &O::json, "results as JSON on standard output"},
     {"progress", 0, Form::kBool, nullptr, D | R, D | R, Group::kOwn, &O::progress, "progress bar on standard error (default: if it is a terminal)"},
 };
 

@@ -26,7 +26,8 @@ enum Verb : uint32_t {
   kSwrk = 1 << 9,
   kDecode = 1 << 10,
   kGone = 1 << 11,  // exec and show, which CRIU had once
-  kAllVerbs = (1 << 12) - 1,
+  kTop = 1 << 12,
+  kAllVerbs = (1 << 13) - 1,
 };
 
 // kNoVerb if there is no such command.
@@ -151,6 +152,9 @@ struct Options {
   std::string checkpoint;
   int page_timeout = 60;  // seconds
   std::string on_page_loss = "stop";
+  std::string metrics;
+  bool once = false;
+  int interval = 0;  // seconds; 0: not given
   bool dry_run = false;
   bool json = false;
   std::string progress = "auto";  // "yes", "no", or as the terminal is
