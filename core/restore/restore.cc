@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -17,11 +16,13 @@
 
 #include "core/base/log.h"
 #include "core/restore/births.h"
+#include "core/restore/early_pages.h"
+#include "core/restore/fault_socket.h"
 #include "core/restore/pidns.h"
 #include "core/restore/plan.h"
 #include "core/restore/shared_memory.h"
+#include "core/restore/signals_blocked.h"
 #include "core/restore/takeover.h"
-#include "lazy/remote_fetch.h"
 
 namespace faultline::restore {
 
@@ -37,22 +38,6 @@ constexpr std::chrono::microseconds kRecordedAtOnce{1000};
 uint64_t microseconds_since(Clock::time_point since) {
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - since).count());
 }
-
-// While it lives, no signal interrupts us, and every process that we make begins with all signals blocked.
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    ::sigprocmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalsBlocked() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-
- private:
-  sigset_t before_;
-};
 
 // A living process in the making.
 struct Making {
@@ -110,7 +95,7 @@ class Coordinator {
     TRY(receive_faults());
     plan_.files().close_all();
     pages_fds_.clear();
-    early_file_.reset();
+    early_.reset();
     TRY(switch_over(restored));
     restored.stats.pages_restored = early_pages(plan_.checkpoint(), settings_.lazy);
     restored.stats.restore_time = static_cast<uint32_t>(microseconds_since(begin));
@@ -136,13 +121,7 @@ class Coordinator {
 
   // To the page server, if pages are there, before the first process exists.
   Result<void> connect() {
-    const auto remote = [](const image::Pagemap& map) {
-      return std::ranges::any_of(map.entries, [](const image::PagemapEntry& e) { return !(*e.flags & image::kPagePresent) && (*e.flags & image::kPageLazy); });
-    };
-    bool needed = false;
-    for (const image::Task& task : plan_.checkpoint().tasks) needed |= !task.dead() && remote(task.pagemap) && !daemon_;
-    for (const auto& [shmid, map] : plan_.checkpoint().shared) needed |= remote(map);
-    if (!needed) return {};
+    if (!any_remote(plan_.checkpoint(), daemon_.has_value())) return {};
     if (!settings_.remote)
       return error(ENOTSUP, "{}: memory is not in the images but with the host of the dump; add --page-server --address HOST --port PORT", dir_.name());
     remote_ = settings_.remote;
@@ -162,38 +141,11 @@ class Coordinator {
     UniqueFd first(ends[0]), second(ends[1]);
     faults_in_ = TRY(move_up(std::move(first)));
     faults_out_ = TRY(move_up(std::move(second)));
-    if (remote_) TRY(fetch_early());
+    if (remote_) early_ = TRY(FetchedEarly::fetch(*remote_, plan_.checkpoint(), first_fd_));
     // A daemon knows of private memory only: so does the protocol.
     shared_.emplace(dir_, plan_.checkpoint(), settings_.lazy && !daemon_);
     for (const auto& [shmid, fd] : plan_.files().shared_objects()) TRY(shared_->fill(shmid, fd, remote_));
     return plan_.files().seal();
-  }
-
-  // What the kernel itself touches for the threads before they run, and before anybody serves their faults.
-  Result<void> fetch_early() {
-    std::map<std::pair<pageserver::ObjectId, Vaddr>, uint64_t> places;
-    UniqueFd file(::memfd_create("faultline-early-pages", MFD_CLOEXEC));
-    if (!file) return sys_error("cannot make a file for pages that are fetched");
-    early_file_ = TRY(move_up(std::move(file)));
-    lazy::RemoteFetch fetch(*remote_, [&](const pageserver::Range& range, std::span<const std::byte> contents) -> Result<void> {
-      for (uint64_t done = 0; done < contents.size(); done += kPageSize)
-        if (const auto place = places.find({range.object, range.address + done}); place != places.end())
-          TRY(pwrite_all(early_file_.get(), contents.data() + done, kPageSize, static_cast<off_t>(place->second), "pages that are fetched"));
-      return {};
-    });
-    for (const image::Task& task : plan_.checkpoint().tasks) {
-      if (task.dead()) continue;
-      EarlyPages& early = early_[task.pid()];
-      early.fd = early_file_.get();
-      for (const Vaddr page : remote_first_pages(task)) {
-        const auto object = pageserver::object_id(task.tree.pid, pageserver::kTaskMemory);
-        const uint64_t offset = places.size() * kPageSize;
-        places[{object, page}] = early.offsets[page] = offset;
-        fetch.want(object, page, 1);
-      }
-    }
-    if (::ftruncate(early_file_.get(), static_cast<off_t>(places.size() * kPageSize)) < 0) return sys_error("cannot make room for pages that are fetched");
-    return fetch.finish();
   }
 
   Result<UniqueFd> move_up(UniqueFd fd) const {
@@ -220,7 +172,7 @@ class Coordinator {
       pages_fds_.push_back(TRY(move_up(TRY(dir_.open_file(fmt::format("pages-{}.img", task.pagemap.pages_id), O_RDONLY)))));
       context.pages_fd = pages_fds_.back().get();
     }
-    if (const auto early = early_.find(task.pid()); early != early_.end()) context.space.early = &early->second;
+    if (early_) context.space.early = &early_->of(task.pid());
     context.place_thread = [&](const agent::Program& program) -> Result<std::pair<Vaddr, Vaddr>> {
       const Vaddr stack = TRY(region_->take(kThreadStack));
       making.threads_at.push_back(TRY(region_->put(program)));
@@ -292,23 +244,11 @@ class Coordinator {
 
   // Takes one userfaultfd that has come; nullptr if none has.
   Result<Making*> receive_fault() {
-    uint32_t token = 0;
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-    iovec io = {&token, sizeof token};
-    msghdr message = {};
-    message.msg_iov = &io;
-    message.msg_iovlen = 1;
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
-    const ssize_t n = ::recvmsg(faults_in_.get(), &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-    if (n < 0 && errno == EAGAIN) return static_cast<Making*>(nullptr);
-    if (n != sizeof token) return sys_error("cannot receive a userfaultfd");
-    const cmsghdr* header = CMSG_FIRSTHDR(&message);
-    if (!header || token >= making_.size()) return error(EBADMSG, "a message without its userfaultfd");
-    int fd;
-    std::memcpy(&fd, CMSG_DATA(header), sizeof fd);
-    making_[token].uffd.reset(fd);
-    return &making_[token];
+    auto sent = TRY(receive_userfaultfd(faults_in_.get()));
+    if (!sent) return static_cast<Making*>(nullptr);
+    if (sent->first >= making_.size()) return error(EBADMSG, "a userfaultfd of nobody");
+    making_[sent->first].uffd = std::move(sent->second);
+    return &making_[sent->first];
   }
 
   // The rest is told by hand_to_daemon().
@@ -408,8 +348,7 @@ class Coordinator {
   int first_fd_ = 0;
   UniqueFd faults_in_, faults_out_;
   std::vector<UniqueFd> pages_fds_;
-  UniqueFd early_file_;
-  std::map<pid_t, EarlyPages> early_;
+  std::optional<FetchedEarly> early_;
   std::optional<lazy::DaemonConnection> daemon_;
   lazy::RemoteOptions* remote_ = nullptr;  // only if pages are there
   std::optional<SharedMemory> shared_;
