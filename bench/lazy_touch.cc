@@ -1,11 +1,14 @@
 // Measures the pager against a real pages file: how long a first touch takes while everything else arrives in the background, and how
 // long it takes until all has arrived, beside the physical limit of the same run (UFFDIO_COPY by one thread from prefaulted memory).
 //
-//   lazy_touch [--mib N] [--threads N] [--rounds N] [--touches N] [--no-fill] [--file PATH]
+//   lazy_touch [--mib N] [--threads N] [--rounds N] [--touches N] [--no-fill] [--file PATH] [--remote]
+//
+// --remote: the pages come over loopback from a page server in a process of its own.
 //
 // Prints one JSON object. Only touches of pages that were missing just before are counted (looked up in /proc/self/pagemap).
 #include <fcntl.h>
 #include <getopt.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -26,6 +29,8 @@
 
 #include "core/base/log.h"
 #include "lazy/pager.h"
+#include "pageserver/connecting_stream.h"
+#include "pageserver/server.h"
 #include "uffd/userfault.h"
 
 namespace {
@@ -37,9 +42,33 @@ struct Options {
   unsigned threads = 1;
   unsigned rounds = 3;
   uint64_t touches = 40000;
-  bool fill = true;
+  bool fill = true, remote = false;
   std::string file;
 };
+
+// The pages file, as the memory of the process 1 at `address`.
+class FileSource final : public pageserver::PageSource, public pageserver::Sources, public std::enable_shared_from_this<FileSource> {
+ public:
+  FileSource(int fd, uint64_t length) : fd_(fd), length_(length) {}
+  Result<pageserver::Place> locate(const pageserver::Range& range) override {
+    const uint64_t offset = range.address - kRemoteBase;
+    if (range.address < kRemoteBase || offset >= length_) return error(ENOENT, "no page at {:#x}", range.address);
+    return pageserver::Place{.pages = std::min(range.pages, (length_ - offset) / kPageSize), .fd = fd_, .offset = offset};
+  }
+  Result<std::shared_ptr<const std::string>> list_files() override { return error(ENOTSUP, "no files"); }
+  Result<pageserver::ServedFile> open_file(const std::string&) override { return error(ENOENT, "no files"); }
+  Result<std::shared_ptr<pageserver::PageSource>> find(const std::string&) override { return std::shared_ptr<pageserver::PageSource>(shared_from_this()); }
+  Result<std::string> names() override { return std::string(); }
+
+  static constexpr uint64_t kRemoteBase = uint64_t{1} << 32;
+
+ private:
+  int fd_;
+  uint64_t length_;
+};
+
+// A page server in a child; gives its pid and port.
+std::pair<pid_t, uint16_t> serve(int fd, uint64_t length);
 
 constexpr size_t kMaxSamples = 1 << 20;
 
@@ -155,12 +184,23 @@ double raw_gbps(int fd, uint64_t length) {
   return static_cast<double>(length) / static_cast<double>(now() - begin);
 }
 
+std::pair<pid_t, uint16_t> serve(int fd, uint64_t length) {
+  auto listener = check(pageserver::listen_on("", 0));
+  const pid_t pid = fork();
+  if (pid != 0) return {pid, listener.port};
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  signal(SIGPIPE, SIG_IGN);
+  const auto source = std::make_shared<FileSource>(fd, length);
+  const auto server = check(pageserver::Server::start(*source, std::move(listener.socket), {}));
+  for (;;) pause();
+}
+
 struct Round {
   std::vector<uint32_t> samples;
   double fill_gbps = 0;
 };
 
-Round run(int fd, const Options& o) {
+Round run(int fd, const Options& o, uint16_t port) {
   const uint64_t length = o.mib << 20;
   auto* const report = static_cast<Report*>(mmap(nullptr, sizeof(Report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   const Signals signals;
@@ -171,10 +211,22 @@ Round run(int fd, const Options& o) {
   UniqueFd uffd(static_cast<int>(syscall(SYS_pidfd_getfd, pidfd.get(), static_cast<int>(report->uffd.load()), 0)));
   const Vaddr address = report->address;
   lazy::Pager pager;
-  const uint32_t file = check(pager.add_file(UniqueFd(dup(fd)), "pages"));
-  const uint32_t index = pager.add_index(
-      lazy::PageIndex::adopt({{.vaddr = address, .pages = length / kPageSize, .offset = 0, .file = file}}), false);
-  check(pager.add({.pid = pid, .image_pid = pid, .uffd = std::move(uffd), .areas = {{.start = address, .length = length, .index = index, .origin = address}}}));
+  lazy::RemoteOptions remote;
+  uint32_t index;
+  uint64_t origin = address;
+  if (o.remote) {
+    remote.connect = [to = check(pageserver::resolve("", port))] {
+      return Result<std::unique_ptr<pageserver::Stream>>(pageserver::connecting_stream(to, nullptr, ""));
+    };
+    pager.set_remote(remote);
+    origin = FileSource::kRemoteBase;
+    index = pager.add_index(lazy::PageIndex::adopt({{.vaddr = origin, .pages = length / kPageSize, .offset = origin, .file = image::kRemoteFile}}), false,
+                            pageserver::object_id(1, pageserver::kTaskMemory));
+  } else {
+    const uint32_t file = check(pager.add_file(UniqueFd(dup(fd)), "pages"));
+    index = pager.add_index(lazy::PageIndex::adopt({{.vaddr = origin, .pages = length / kPageSize, .offset = 0, .file = file}}), false);
+  }
+  check(pager.add({.pid = pid, .image_pid = pid, .uffd = std::move(uffd), .areas = {{.start = address, .length = length, .index = index, .origin = origin}}}));
   const uint64_t begin = now();
   lazy::DetachOptions detach;
   detach.prefetch = o.fill ? lazy::Prefetch::kSequential : lazy::Prefetch::kNone;
@@ -217,7 +269,7 @@ double microseconds(const std::vector<uint32_t>& sorted, double quantile) {
 Options parse(int argc, char** argv) {
   Options o;
   const option names[] = {{"mib", 1, nullptr, 'm'}, {"threads", 1, nullptr, 't'}, {"rounds", 1, nullptr, 'r'}, {"touches", 1, nullptr, 'n'},
-                          {"no-fill", 0, nullptr, 'x'}, {"file", 1, nullptr, 'f'}, {}};
+                          {"no-fill", 0, nullptr, 'x'}, {"file", 1, nullptr, 'f'}, {"remote", 0, nullptr, 's'}, {}};
   for (int c; (c = getopt_long(argc, argv, "", names, nullptr)) != -1;) {
     switch (c) {
       case 'm': o.mib = strtoull(optarg, nullptr, 0); break;
@@ -225,6 +277,7 @@ Options parse(int argc, char** argv) {
       case 'r': o.rounds = static_cast<unsigned>(strtoul(optarg, nullptr, 0)); break;
       case 'n': o.touches = strtoull(optarg, nullptr, 0); break;
       case 'x': o.fill = false; break;
+      case 's': o.remote = true; break;
       case 'f': o.file = optarg; break;
       default: exit(2);
     }
@@ -244,12 +297,14 @@ int main(int argc, char** argv) {
   setvbuf(stdout, nullptr, _IOLBF, 0);
   raw_gbps(fd.get(), o.mib << 20);  // warm-up: the first use of a guest's memory is slow
   printf("{\"mib\": %llu, \"threads\": %u, \"fill\": %s, \"rounds\": [", static_cast<unsigned long long>(o.mib), o.threads, o.fill ? "true" : "false");
+  const auto [server, port] = o.remote ? serve(fd.get(), o.mib << 20) : std::pair<pid_t, uint16_t>(0, 0);
   for (unsigned i = 0; i < o.rounds; ++i) {
     const double raw = raw_gbps(fd.get(), o.mib << 20);
-    const Round r = run(fd.get(), o);
+    const Round r = run(fd.get(), o, port);
     printf("%s\n  {\"raw_copy_gbps\": %.2f, \"fill_gbps\": %.2f, \"fill_of_raw\": %.2f, \"touches\": %zu, \"p50_us\": %.1f, \"p90_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f}",
            i ? "," : "", raw, r.fill_gbps, r.fill_gbps / raw, r.samples.size(), microseconds(r.samples, 0.5), microseconds(r.samples, 0.9),
            microseconds(r.samples, 0.99), microseconds(r.samples, 1));
   }
   printf("\n]}\n");
+  if (server != 0) kill(server, SIGKILL);
 }

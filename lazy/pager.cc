@@ -45,9 +45,9 @@ Result<uint32_t> Pager::add_file(UniqueFd fd, std::string name) {
   return it->second;
 }
 
-uint32_t Pager::add_index(PageIndex index, bool shared) {
+uint32_t Pager::add_index(PageIndex index, bool shared, pageserver::ObjectId object) {
   FL_CHECK(!state_->table);
-  state_->memory.indexes.push_back({std::move(index), shared, 0});
+  state_->memory.indexes.push_back({std::move(index), shared, object});
   return static_cast<uint32_t>(state_->memory.indexes.size() - 1);
 }
 
@@ -65,9 +65,7 @@ Result<uint32_t> Pager::load_index(const image::ImageDir& dir, const std::string
   if (index.any_remote() && !state_->memory.remote)
     return error(ENOTSUP, "{}/{}: pages are not in the images but with the host of the dump; say where it is with --page-server --address HOST --port PORT",
                  dir.name(), file);
-  const uint32_t number = add_index(std::move(index), pageserver::type_of(object) == pageserver::kSharedMemory);
-  state_->memory.indexes[number].object = object;
-  return number;
+  return add_index(std::move(index), pageserver::type_of(object) == pageserver::kSharedMemory, object);
 }
 
 void Pager::set_remote(const RemoteOptions& remote) { state_->memory.remote = &remote; }

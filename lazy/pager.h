@@ -53,7 +53,8 @@ class Pager {
   Result<uint32_t> add_shared_memory(const image::ImageDir& dir, uint32_t shmid);
   // The same from other sources: a pages file gives its number, which the extents of an index name.
   Result<uint32_t> add_file(UniqueFd fd, std::string name);
-  uint32_t add_index(PageIndex index, bool shared);
+  // `object`: its name at a page server, if it has remote pages.
+  uint32_t add_index(PageIndex index, bool shared, pageserver::ObjectId object = 0);
 
   // Where pages are that are not in the images. Before the first index is added; `remote` must outlive this object and every pager.
   void set_remote(const RemoteOptions& remote);
