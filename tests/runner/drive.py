@@ -10,6 +10,7 @@ import time
 import witness
 from box import Failed
 from modes import Program, same, settled_look
+from proxy import Proxy
 
 
 class _Plain:
@@ -177,3 +178,39 @@ def mount(box, options, where):
     status = box.wait(box.spawn(['mount', '-t', 'tmpfs', '-o', options, 'tmpfs', where], box.path('mount.log'), session=False))
     if status != 0:
         raise Failed(f'the runner cannot mount a tmpfs on {where}')
+
+
+def start_remote(box, program, *args):
+    """Dumps a program and restores it from a page server, through a proxy: (run, pid of the server, proxy). It waits for "go"."""
+    run = Run(box, program)
+    box.images = run.box.path('images')
+    box.must('dump', box.dump(run.pid))
+    box.expect_empty('after the dump')
+    server, port = box.page_server('--lazy-pages')
+    proxy = Proxy(port)
+    box.images = run.box.path('fetched')
+    os.mkdir(box.images)
+    box.must('remote restore', box.restore('--lazy-pages', '--page-server', '--port', str(proxy.port), *args))
+    return run, server, proxy
+
+
+def end_remote(box, run, server, proxy, what):
+    """The program must have found its memory as it was, and nothing may be left behind."""
+    status = box.wait(run.pid, f'{what}: the verdict of the program')
+    if status != 0:
+        run.subject.verify(run.pid)
+        raise Failed(f'{what}: the program did not survive')
+    proxy.close()
+    if server is not None:
+        box.end(server, f'{what}: the page server to end')
+    box.expect_empty(what)
+    run.done()
+
+
+def state_of(pid):
+    """The letter that ps(1) shows; '' if the process is gone."""
+    try:
+        with open(f'/proc/{pid}/stat', encoding='utf-8', errors='replace') as f:
+            return f.read().rpartition(')')[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ''
