@@ -61,6 +61,15 @@ struct Making {
   UniqueFd uffd;
 };
 
+// Private pages that are in place when the processes begin to run.
+uint64_t early_pages(const image::Checkpoint& checkpoint, bool lazy) {
+  uint64_t pages = 0;
+  for (const image::Task& task : checkpoint.tasks)
+    for (const image::PagemapEntry& entry : task.pagemap.entries)
+      if ((*entry.flags & image::kPagePresent) && !(lazy && (*entry.flags & image::kPageLazy))) pages += *entry.nr_pages;
+  return pages;
+}
+
 class Coordinator {
  public:
   Coordinator(const image::ImageDir& dir, const Settings& settings, const Hooks& hooks, Plan& plan) : dir_(dir), settings_(settings), hooks_(hooks), plan_(plan) {}
@@ -97,6 +106,7 @@ class Coordinator {
     plan_.files().close_all();
     pages_fds_.clear();
     TRY(switch_over(restored));
+    restored.stats.pages_restored = early_pages(plan_.checkpoint(), settings_.lazy);
     restored.stats.restore_time = static_cast<uint32_t>(microseconds_since(begin));
     return restored;
   }

@@ -124,6 +124,11 @@ class Box:
         finally:
             os._exit(127)
 
+    def forget_the_dead(self):
+        """The pids of what was killed by a dump are about to live again."""
+        self.reap()
+        self._ended.clear()
+
     def ended(self, pid):
         """Wait status of an ended process, None while it runs."""
         self.reap()
@@ -169,8 +174,7 @@ class Box:
     def faultline(self, verb, *args, images=None, prepare=None, wait=True):
         """Runs a verb. (exit status, path of its log, which also holds what it printed) or, without waiting, (pid, log)."""
         if verb == 'restore':
-            self.reap()
-            self._ended.clear()  # the pids of what was killed by the dump are about to live again
+            self.forget_the_dead()
         self._commands += 1
         log = os.path.join(self.logs, f'{self._commands:02}-{verb}.log')
         argv = [self.binary, verb, '-D', images or self.images, '-W', self.logs, '-o', log, '-v4', *args]

@@ -1,10 +1,13 @@
 """Helpers of the drivers in tests/failures: they drive the product themselves, in the mode "check", as check(box)."""
+import json
 import os
 import random
 import shutil
 import signal
+import subprocess
 import time
 
+import witness
 from box import Failed
 from modes import Program, same, settled_look
 
@@ -131,6 +134,43 @@ def dumps(box):
 def children_of(pid):
     with open(f'/proc/{pid}/task/{pid}/children', encoding='utf-8') as f:
         return [int(word) for word in f.read().split()]
+
+
+def name_of(pid):
+    with open(f'/proc/{pid}/comm', encoding='utf-8') as f:
+        return f.read().strip()
+
+
+def printed(outcome):
+    """What a command printed beside its log."""
+    with open(outcome[1] + '.out', encoding='utf-8') as f:
+        return f.read()
+
+
+def stats_of(box, verb):
+    """The figures of stats-dump or stats-restore, as Debian's crit reads them."""
+    decoded = subprocess.run(['/usr/bin/crit', 'decode', '-i', os.path.join(box.logs, f'stats-{verb}')], capture_output=True, text=True, check=True)
+    return json.loads(decoded.stdout)['entries'][0][verb]
+
+
+def script_of(box, body):
+    path = box.path(f'script.{len(os.listdir(box.dir))}')
+    with open(path, 'w', encoding='utf-8') as f:
+        f.write(f'#!/bin/sh\n{body}\n')
+    os.chmod(path, 0o755)
+    return path
+
+
+def resume(box, run, what):
+    """All processes of the program must be stopped, and nothing else may differ once they go on."""
+    tree = witness.tree_of(run.pid)
+    states = {pid: witness.stat_of(pid)[0] for pid in tree}
+    if set(states.values()) != {'T'}:
+        raise Failed(f'{what}: not all are stopped: {states}')
+    for pid in tree:
+        os.kill(pid, signal.SIGCONT)
+    run.unharmed(what)
+    box.expect_empty(what)
 
 
 def mount(box, options, where):
