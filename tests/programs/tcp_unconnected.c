@@ -1,4 +1,5 @@
 // about: TCP sockets that are only created, or bound, or bound to a v4 address in v6, then used
+// no-crit: crit 3.17 does not know the field tcp_opts
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>

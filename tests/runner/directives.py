@@ -2,7 +2,7 @@
 import re
 
 MODES = ['native', 'leave-running', 'eager', 'lazy', 'twice', 'crit']
-DEFAULT_MODES = ['native', 'leave-running', 'eager', 'lazy', 'twice']
+DEFAULT_MODES = list(MODES)
 REFUSED_MODES = ['native', 'refused']
 _KNOWN = {'about', 'expect', 'options', 'modes', 'timeout', 'differs', 'no-crit', 'session', 'terminal'}
 
