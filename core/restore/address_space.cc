@@ -104,10 +104,10 @@ Result<void> SpaceBuilder::check() const {
 void SpaceBuilder::build(agent::Program& program) {
   give_up_old(program);
   move_special(program);
+  hide_arguments(program);
   for (const image::VmaEntry& vma : task_.mm->vmas)
     if (!kernel_area(vma)) map_area(vma, program);
   read_first_pages(program);
-  set_layout(program);
 }
 
 void SpaceBuilder::give_up_old(agent::Program& program) const {
@@ -197,13 +197,31 @@ void SpaceBuilder::read_first_pages(agent::Program& program) const {
     if (writable(page)) read_pages(page, page + kPageSize, program);
 }
 
-void SpaceBuilder::set_layout(agent::Program& program) const {
+prctl_mm_map SpaceBuilder::bounds() const {
   const image::MmEntry& mm = *task_.mm;
-  const auto auxv = program.data(std::as_bytes(std::span(mm.mm_saved_auxv)));
   prctl_mm_map map = {};
   map.start_code = mm.mm_start_code, map.end_code = mm.mm_end_code;
   map.start_data = mm.mm_start_data, map.end_data = mm.mm_end_data;
   map.start_brk = mm.mm_start_brk, map.brk = mm.mm_brk, map.start_stack = mm.mm_start_stack;
+  return map;
+}
+
+// Somebody may look at /proc/PID/cmdline or environ at any moment:
+//  1. an area is mapped that holds the arguments, those of the program, or where ours were
+//  2. ps(1) reads them, and the kernel puts the zero page there
+//  3. the area is registered with userfaultfd, and the page counts as arrived: the program's arguments are zeros for ever
+// So there are no arguments until the areas are registered.
+void SpaceBuilder::hide_arguments(agent::Program& program) const {
+  prctl_mm_map map = bounds();
+  map.arg_start = map.arg_end = map.env_start = map.env_end = map.start_stack;
+  map.exe_fd = ~0u;
+  program.syscall("hide the arguments (prctl PR_SET_MM_MAP)", SYS_prctl, {PR_SET_MM, PR_SET_MM_MAP, program.value(map), sizeof map, 0});
+}
+
+void SpaceBuilder::set_layout(agent::Program& program) const {
+  const image::MmEntry& mm = *task_.mm;
+  const auto auxv = program.data(std::as_bytes(std::span(mm.mm_saved_auxv)));
+  prctl_mm_map map = bounds();
   map.arg_start = mm.mm_arg_start, map.arg_end = mm.mm_arg_end;
   map.env_start = mm.mm_env_start, map.env_end = mm.mm_env_end;
   map.auxv_size = static_cast<uint32_t>(mm.mm_saved_auxv.size() * sizeof(uint64_t));

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <linux/prctl.h>
+
 #include <functional>
 #include <optional>
 #include <span>
@@ -40,11 +42,13 @@ class SpaceBuilder {
 
   // Refuses what cannot be built: a vDSO of other size, areas of unknown kinds, pages outside of all areas.
   Result<void> check() const;
-  // Gives up everything that is mapped but the region; then the vDSO, the areas, the pages that cannot or should not come late, and
-  // what prctl(2) knows of an address space. No operation of it, or later, may touch other pages of ranges().
+  // Gives up everything that is mapped but the region; then the vDSO, the areas, and the pages that cannot or should not come late.
+  // No operation of it, or later, may touch other pages of ranges().
   void build(agent::Program& program);
   // Makes a userfaultfd for ranges(), sends it through `socket` with `token` in front, and closes it. Nothing if there are no ranges.
   void hand_over_faults(agent::Program& program, int socket, uint32_t token) const;
+  // What prctl(2) knows of an address space. After hand_over_faults(), because from then on anybody reads the arguments.
+  void set_layout(agent::Program& program) const;
 
   const std::vector<LazyRange>& ranges() const { return ranges_; }
 
@@ -57,7 +61,8 @@ class SpaceBuilder {
   void map_area(const image::VmaEntry& vma, agent::Program& program);
   void read_pages(Vaddr start, Vaddr end, agent::Program& program) const;
   void read_first_pages(agent::Program& program) const;
-  void set_layout(agent::Program& program) const;
+  prctl_mm_map bounds() const;
+  void hide_arguments(agent::Program& program) const;
   bool stored_in(const image::VmaEntry& vma) const;
   // The stored runs from the one on that ends behind `at`.
   std::span<const Stored> stored_from(Vaddr at) const;

@@ -75,6 +75,7 @@ class Programmer {
     files_.rebuild_descriptors(task_, p);
     space_.build(p);
     space_.hand_over_faults(p, context_.fault_socket, context_.token);
+    space_.set_layout(p);
     children(p);
     for (size_t i = 0; i < task_.threads.size(); ++i) TRY(thread(i));
     files_.rebuild_relations(task_, p);
