@@ -29,8 +29,8 @@ def describe(status):
 
 
 def _environment():
-    """The same for everybody, so that a failure repeats; what begins with FAULTLINE_ is handed through."""
-    names = {name: value for name, value in os.environ.items() if name.startswith('FAULTLINE_')}
+    """The same for everybody, so that a failure repeats; what is meant for us or for a sanitizer is handed through."""
+    names = {name: value for name, value in os.environ.items() if name.startswith(('FAULTLINE_', 'ASAN_', 'UBSAN_'))}
     return dict(names, PATH=os.environ.get('PATH', '/usr/sbin:/usr/bin:/sbin:/bin'), HOME='/root', LC_ALL='C.UTF-8')
 
 
