@@ -1,8 +1,11 @@
 #include "pageserver/server.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
+#include <linux/magic.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
@@ -243,6 +246,23 @@ TEST_CASE("packed pages arrive as they were, by both packings, and whatever the 
   for (uint64_t i = 0; i < 2000; ++i) REQUIRE(inbox.pages[{kTask, 16 + i}] == text.substr(i * kPageSize, kPageSize));
   const bool packed = served.server().counters().bytes_sent < 1000 * kPageSize;
   CHECK(packed == (offered != 0 && compress != Compress::kAuto));  // within this machine it does not pay
+}
+
+TEST_CASE("pages that are not in the page cache are read by the ring") {
+  Served served;
+  const UniqueFd file(::open((served.root().path() / "pages-1.img").c_str(), O_RDONLY | O_CLOEXEC));
+  REQUIRE(::fsync(file.get()) == 0);
+  REQUIRE(::posix_fadvise(file.get(), 0, 0, POSIX_FADV_DONTNEED) == 0);
+  Client client = served.client();
+  Inbox inbox;
+  REQUIRE(client.wait_ready(10s));
+  const Range all[] = {range_of(kTask, 16, 2000)};
+  client.read(all, false);
+  REQUIRE(client.wait(30s, inbox.events, [&] { return inbox.pages.size() == 2000; }));
+  for (const auto& [key, page] : inbox.pages) REQUIRE(page == test_page(42, key.second, some_zero(key.second)));
+  struct statfs place;
+  REQUIRE(::fstatfs(file.get(), &place) == 0);
+  if (place.f_type != TMPFS_MAGIC) CHECK(served.server().counters().reads_disk > 0);
 }
 
 TEST_CASE("who breaks the protocol is put out, others go on") {
