@@ -83,6 +83,8 @@ void Ring::read(int fd, void* buffer, size_t size, uint64_t offset, Completion& 
   io_uring_sqe_set_data(entry, &to);
 }
 
+// Not IORING_OP_SEND_ZC: over loopback 256 KiB take 31 to 34 us of the processor with it and 37 without, and the buffer stays occupied until
+// the other side has read it all, which for a slow reader is what the small chunks are to prevent.
 void Ring::send(int fd, const msghdr& message, Completion& to) {
   io_uring_sqe* const entry = sqe(&to);
   io_uring_prep_sendmsg(entry, fd, &message, MSG_NOSIGNAL | MSG_WAITALL);
