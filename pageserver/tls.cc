@@ -114,7 +114,7 @@ int TlsStream::judge(int good, X509_STORE_CTX* chain) {
     X509_STORE_CTX_set_error(chain, X509_V_OK);
     return 1;
   }
-  if (!good) return refuse(chain, code, EPROTO, refusal(code, certificate));
+  if (!good) return refuse(chain, code, EPROTO, refusal(code, certificate, X509_STORE_CTX_get0_cert(chain)));
   if (depth > 0) return 1;
   const auto names = names_of(certificate);
   if (!peer_name_.empty() && !is_for(certificate, peer_name_))

@@ -77,7 +77,7 @@ std::string list_of(const std::vector<std::string>& names) {
   return names.empty() ? "no name" : fmt::format("{}", fmt::join(names, ", "));
 }
 
-std::string refusal(int code, X509* certificate) {
+std::string refusal(int code, X509* certificate, X509* own) {
   const std::string who = whose(certificate);
   switch (code) {
     case X509_V_ERR_CERT_HAS_EXPIRED:
@@ -90,7 +90,7 @@ std::string refusal(int code, X509* certificate) {
     case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
     case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
     case X509_V_ERR_CERT_SIGNATURE_FAILURE:
-      return fmt::format("{} is not of an authority trusted here (its issuer is {}); give the certificate of that authority with --tls-cacert FILE", who,
+      return fmt::format("{} is not of an authority trusted here (its issuer is {}); give the certificate of that authority with --tls-cacert FILE", whose(own),
                          certificate ? issuer_text(certificate) : "unknown");
     case X509_V_ERR_CERT_REVOKED: return fmt::format("{} is revoked by the list of --tls-cacrl", who);
     case X509_V_ERR_UNABLE_TO_GET_CRL:

@@ -18,8 +18,9 @@ bool is_for(x509_st* certificate, const std::string& name);
 // "names: a, b" for a message; "no name" if there is none.
 std::string list_of(const std::vector<std::string>& names);
 
-// Why a certificate was refused, with the way out. `code` is one of X509_V_ERR_*; `certificate` may be null.
-std::string refusal(int code, x509_st* certificate);
+// Why a certificate was refused, with the way out. `code` is one of X509_V_ERR_*; `certificate`: the one of the chain that it is about;
+// `own`: the other side's own, at the chain's end. Both may be null.
+std::string refusal(int code, x509_st* certificate, x509_st* own);
 
 // The oldest error that the library has noted for this thread, which is its cause; the notes are cleared.
 std::string library_error();
