@@ -11,9 +11,9 @@ namespace {
 using O = Options;
 
 constexpr uint32_t D = kDump, P = kPreDump, R = kRestore, L = kLazyPages, S = kPageServer, V = kService, K = kCheck, C = kCpuinfo,
-                   X = kDedup;
+                   X = kDedup, T = kTop;
 constexpr uint32_t kCriu = D | P | R | L | S | V | K | C | X | kSwrk;
-constexpr uint32_t kAny = kCriu | kDecode;  // decode opens no directories and no log
+constexpr uint32_t kAny = kCriu | kDecode | kTop;  // these two open no directories and no log
 constexpr uint32_t kNowhere = 0;
 constexpr uint32_t kTls = D | P | R | L | S;  // restore, with a page server of its own, is Faultline's
 
@@ -188,8 +188,12 @@ const Spec kTable[] = {
      "how pages are packed for clients that can unpack them (default: auto, which is lz4, and none within this machine)"},
     {"max-clients", 0, Form::kRequired, "N", S, S, Group::kOwn, &O::max_clients, "how many connections are served at a time (default: 1024)", nullptr, 1},
     {"portfile", 0, Form::kRequired, "FILE", S, S, Group::kOwn, &O::portfile, "write the number of the port that is listened on into FILE, which must not exist"},
+    {"metrics", 0, Form::kRequired, "[HOST:]PORT", R | L | S, kNowhere, Group::kOwn, &O::metrics,
+     "answer Prometheus there over HTTP, at /metrics (default host: 127.0.0.1)"},
+    {"once", 0, Form::kFlag, nullptr, T, T, Group::kOwn, &O::once, "print one picture and end; totals only, or with --interval also rates"},
+    {"interval", 0, Form::kRequired, "SECONDS", T, T, Group::kOwn, &O::interval, "time between two pictures (default: 1)", nullptr, 1},
     {"dry-run", 0, Form::kFlag, nullptr, R, R, Group::kOwn, &O::dry_run, "print the plan, restore nothing"},
-    {"json", 0, Form::kBool, nullptr, D | R | K | S, D | R | K | S, Group::kOwn, &O::json, "results as JSON on standard output"},
+    {"json", 0, Form::kBool, nullptr, D | R | K | S | T, D | R | K | S | T, Group::kOwn, &O::json, "results as JSON on standard output"},
     {"progress", 0, Form::kBool, nullptr, D | R, D | R, Group::kOwn, &O::progress, "progress bar on standard error (default: if it is a terminal)"},
 };
 

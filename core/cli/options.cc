@@ -10,6 +10,7 @@
 #include "core/cli/config_file.h"
 #include "core/cli/option_readers.h"
 #include "core/cli/option_table.h"
+#include "pageserver/metrics.h"
 
 namespace faultline::cli {
 
@@ -23,7 +24,7 @@ struct VerbName {
 constexpr VerbName kVerbNames[] = {
     {"dump", kDump},       {"pre-dump", kPreDump}, {"restore", kRestore}, {"lazy-pages", kLazyPages}, {"page-server", kPageServer},
     {"service", kService}, {"check", kCheck},      {"cpuinfo", kCpuinfo}, {"dedup", kDedup},          {"swrk", kSwrk},
-    {"decode", kDecode},   {"exec", kGone},        {"show", kGone},
+    {"decode", kDecode},   {"top", kTop},   {"exec", kGone},        {"show", kGone},
 };
 
 // What getopt_long returns for a long option: its row, and whether it was the --no- form. Above every character.
@@ -138,6 +139,10 @@ Result<void> check_combinations(const Options& o) {
   if (!o.allow.empty() && !o.tls) return refuse("--allow needs --tls: only a certificate tells who a client is");
   const bool fetches = (o.verb & (kRestore | kLazyPages)) && o.page_server;
   if (fetches && o.port == 0 && o.ps_socket < 0) return refuse("--page-server needs --port PORT (and --address HOST), or --ps-socket FD");
+  if (!o.metrics.empty()) {
+    if (o.verb == kRestore && !o.lazy_pages) return refuse("--metrics needs --lazy-pages: only a pager counts");
+    if (auto address = pageserver::parse_metrics_address(o.metrics); !address) return wrap(address.error(), "--metrics");
+  }
   if (o.verb == kPreDump && o.lazy_pages) return refuse("pre-dump cannot work with --lazy-pages");
   return {};
 }

@@ -26,7 +26,8 @@ enum Verb : uint32_t {
   kSwrk = 1 << 9,
   kDecode = 1 << 10,
   kGone = 1 << 11,  // exec and show, which CRIU had once
-  kAllVerbs = (1 << 12) - 1,
+  kTop = 1 << 12,
+  kAllVerbs = (1 << 13) - 1,
 };
 
 // kNoVerb if there is no such command.
@@ -154,6 +155,9 @@ struct Options {
   std::string compress = "auto";
   int max_clients = 1024;
   std::string portfile;
+  std::string metrics;
+  bool once = false;
+  int interval = 0;  // seconds; 0: not given
   bool dry_run = false;
   bool json = false;
   std::string progress = "auto";  // "yes", "no", or as the terminal is
