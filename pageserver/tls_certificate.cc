@@ -133,6 +133,8 @@ std::string connection_error() {
     case SSL_R_HTTP_REQUEST:
     case SSL_R_PACKET_LENGTH_TOO_LONG:
     case SSL_R_UNEXPECTED_MESSAGE: return fmt::format("the other side does not speak TLS; give --tls on both sides or on none ({})", text);
+    case SSL_R_UNSUPPORTED_PROTOCOL:
+    case SSL_R_TLSV1_ALERT_PROTOCOL_VERSION: return "the other side speaks an older TLS than 1.2; bring it up to date";
     default: return "TLS: " + text;
   }
 }
