@@ -151,8 +151,8 @@ Result<Listener> listen_on(const std::string& host, uint16_t port, int backlog) 
   if (::bind(made.socket.get(), made.address.get(), made.address.length) < 0 || ::listen(made.socket.get(), backlog) < 0) {
     const bool taken = errno == EADDRINUSE, foreign = errno == EADDRNOTAVAIL;
     return sys_error("cannot listen on {}{}", text_of(made.address),
-                     taken     ? " (another program does; choose another --port)"
-                     : foreign ? " (no interface of this machine has this address; choose another --address)"
+                     taken     ? " (another program does; choose another port)"
+                     : foreign ? " (no interface of this machine has this address; choose another address)"
                                : "");
   }
   if (::getsockname(made.socket.get(), reinterpret_cast<sockaddr*>(&made.address.storage), &made.address.length) < 0)

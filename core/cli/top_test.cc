@@ -8,7 +8,10 @@
 
 #include "core/base/unique_fd.h"
 #include "core/cli/commands.h"
+#include "core/cli/observe.h"
 #include "core/cli/top_view.h"
+#include "pageserver/endpoint.h"
+#include "pageserver/metrics.h"
 
 using namespace faultline;
 using namespace faultline::cli;
@@ -138,6 +141,39 @@ TEST_CASE("top finds who publishes") {
   CHECK_FALSE(contains(text, "\x1b"));
   live->retire();
   CHECK_FALSE(contains(run_it({"--once", "--json"}), "top_test"));
+}
+
+TEST_CASE("who is observed is seen by top and by Prometheus, and so is its successor") {
+  Options options;
+  options.metrics = "127.0.0.1:0";
+  auto observation = observe(LiveKind::kServer, "observed", options);
+  REQUIRE(observation);
+  REQUIRE(observation->metrics);
+  count(observation->live.server().requests, 5);
+  const std::string where = observation->live.page().metrics;
+  REQUIRE(where.starts_with("127.0.0.1:"));
+  const auto port = static_cast<uint16_t>(std::stoi(where.substr(where.find(':') + 1)));
+  if (observation->live.published()) CHECK(contains(run_it({"--once", "--json"}), "\"metrics\": \"" + where + "\""));
+
+  const pid_t successor = fork();
+  if (successor == 0) {
+    // Counts on in the same memory, and answers on the same port until it is killed.
+    count(observation->live.server().requests, 5);
+    const auto server = pageserver::MetricsServer::start(UniqueFd(::dup(observation->metrics.get())), observation->live.page());
+    for (;;) ::pause();
+  }
+  const UniqueFd socket = pageserver::connect_to("127.0.0.1", port, 5000).value();
+  const std::string request = "GET /metrics HTTP/1.0\r\n\r\n";
+  REQUIRE(::write(socket.get(), request.data(), request.size()) == static_cast<ssize_t>(request.size()));
+  ::fcntl(socket.get(), F_SETFL, 0);
+  CHECK(contains(read_all(socket.get()), "faultline_server_requests_total 10\n"));
+  ::kill(successor, SIGKILL);
+  ::waitpid(successor, nullptr, 0);
+  observation->live.retire();
+
+  const auto second = observe(LiveKind::kServer, "second", Options{.metrics = where});
+  REQUIRE(!second);
+  CHECK(contains(second.error().what, "--metrics: cannot listen on " + where));
 }
 
 TEST_CASE("on a terminal, q ends it, and the terminal is as it was") {
