@@ -174,6 +174,7 @@ Result<void> run_daemon(const image::ImageDir& dir, const image::Checkpoint& che
   GuardOptions guard;
   guard.loop.prefetch = options.pager.prefetch;
   guard.keep_fds = options.pager.keep_fds;
+  guard.watch = options.pager.watch;
   guard.keep_fds.push_back(connection.get());
   for (const PagesFile& file : pager.memory().files) guard.keep_fds.push_back(file.fd());
   guard.feed = [&](FaultLoop& loop) { return take_processes(connection.get(), tasks, *table, loop); };

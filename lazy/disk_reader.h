@@ -21,6 +21,7 @@ class DiskReader {
   struct Waiter {
     Space* space;
     Vaddr address;
+    uint64_t since_ns;  // when the fault was read
   };
   // Called by the reader's thread when a read has ended; error 0 or an errno.
   using Ready = std::function<void(const std::vector<Waiter>& waiters, int error)>;

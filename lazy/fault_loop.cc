@@ -32,6 +32,12 @@ void notify(int fd) {
   (void)!::write(fd, &one, sizeof one);
 }
 
+uint64_t now_ns() {
+  timespec t;
+  ::clock_gettime(CLOCK_MONOTONIC, &t);
+  return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec);
+}
+
 void forget_notice(int fd) {
   uint64_t count;
   (void)!::read(fd, &count, sizeof count);
@@ -53,8 +59,9 @@ FaultLoop::FaultLoop(const Memory& memory, SpaceTable& table, LoopOptions option
     : memory_(memory),
       table_(table),
       options_(std::move(options)),
+      counters_(options_.counters ? *options_.counters : unseen_),
       recorder_(options_.record),
-      server_(memory, table, recorder_, [this](Space& space, Vaddr address, const std::string&) { kill(space, address); }),
+      server_(memory, table, recorder_, counters_, [this](Space& space, Vaddr address, const std::string&) { kill(space, address); }),
       reader_(memory, [this](const std::vector<DiskReader::Waiter>& waiters, int error) { read_done(waiters, error); },
               [this] {
                 disk_wait_ = false;
@@ -197,7 +204,11 @@ void FaultLoop::drain(Worker& worker, Space& space) {
   // All of them: the epoll tells of new messages only (EPOLLET).
   while (server_.drain(space, worker.faults) == SpaceState::kJournal) {
   }
-  for (const Vaddr address : worker.faults) worker.tasks.push_back({&space, address});
+  if (!worker.faults.empty()) {
+    const uint64_t now = now_ns();
+    count(counters_.faults, worker.faults.size());
+    for (const Vaddr address : worker.faults) worker.tasks.push_back({&space, address, now});
+  }
   if (table_.version() != registered_version_.load()) spaces_changed();
 }
 
@@ -209,14 +220,14 @@ void FaultLoop::serve_tasks(Worker& worker) {
     worker.tasks.pop_front();
     Wanted wanted = {};
     switch (server_.serve(*task.space, task.address, worker.scratch, wanted)) {
-      case FaultServer::Outcome::kDone: demand_.fetch_add(1, std::memory_order_relaxed); break;
+      case FaultServer::Outcome::kDone: served(task); break;
       case FaultServer::Outcome::kGone: break;
       case FaultServer::Outcome::kWaiting: {
         if (wanted.remote()) {
           want_remote(worker, wanted, task);
           break;
         }
-        const DiskReader::Waiter waiter = {task.space, task.address};
+        const DiskReader::Waiter waiter = {task.space, task.address, task.since_ns};
         reader_.want(wanted, &waiter);
         break;
       }
@@ -237,9 +248,14 @@ void FaultLoop::read_done(const std::vector<DiskReader::Waiter>& waiters, int er
     if (error != 0)
       server_.fail(*waiter.space, waiter.address, errno_text(error));
     else
-      reader_side_.tasks.push_back({waiter.space, waiter.address});
+      reader_side_.tasks.push_back({waiter.space, waiter.address, waiter.since_ns});
   }
   while (!reader_side_.tasks.empty()) serve_tasks(reader_side_);
+}
+
+void FaultLoop::served(const Task& task) {
+  demand_.fetch_add(1, std::memory_order_relaxed);
+  counters_.fault.add(now_ns() - task.since_ns);
 }
 
 void FaultLoop::kill(Space& space, Vaddr address) {

@@ -20,6 +20,13 @@ enum class Prefetch {
   kRecorded,    // first those of a recording, in its order, then as kSequential
 };
 
+// For whoever watches a pager at work.
+struct Watch {
+  PagerCounters* counters = nullptr;  // in memory that is shared with successors; nullptr: nothing is counted
+  std::function<void()> started;      // called in each pager when it serves; it forks no more then, unless its guard dies
+  std::function<void()> ended;        // called by the last one, when nothing is left to do
+};
+
 struct LoopOptions {
   Prefetch prefetch = Prefetch::kSequential;
   std::vector<std::pair<pid_t, std::vector<PageName>>> recorded;  // for kRecorded: per process
@@ -28,6 +35,7 @@ struct LoopOptions {
   // Where the descriptors of connections to a page server are noted, for the successor of a killed pager; kMaxConnections of them.
   std::atomic<int>* connections = nullptr;
   bool successor = false;  // of a killed pager
+  PagerCounters* counters = nullptr;  // where to count, in memory that outlives a pager; nullptr: nowhere
 };
 
 inline constexpr size_t kMaxWorkers = 4, kMaxConnections = 2 * kMaxWorkers;
@@ -58,6 +66,7 @@ class FaultLoop {
   std::vector<PageName> touched() const { return recorder_.pages(); }
   bool recording() const { return !recorder_.stopped(); }
   void stop_recording() { recorder_.stop(); }
+  PagerCounters& counters() { return counters_; }
   // The source takes the processes back: they must not go on.
   bool revoked() const { return revoked_.load(); }
   // Every process whose pid is known.
@@ -67,6 +76,7 @@ class FaultLoop {
   struct Task {
     Space* space;
     Vaddr address;
+    uint64_t since_ns;  // when its message was read
   };
   // Filling of one address space.
   struct FillState {
@@ -132,6 +142,7 @@ class FaultLoop {
   void page_loss(bool lost);
 
   void read_done(const std::vector<DiskReader::Waiter>& waiters, int error);
+  void served(const Task& task);
   void kill(Space& space, Vaddr address);
   bool complete(Space& space);
   void forget(Space& space);
@@ -141,6 +152,8 @@ class FaultLoop {
   const Memory& memory_;
   SpaceTable& table_;
   LoopOptions options_;
+  PagerCounters unseen_ = {};  // where nobody looks
+  PagerCounters& counters_;
   Recorder recorder_;
   FaultServer server_;
   DiskReader reader_;

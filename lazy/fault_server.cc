@@ -48,7 +48,7 @@ FaultServer::Outcome FaultServer::serve_named(Space& space, PageName name, Scrat
     page = *now;
     const Segment* const segment = space.find(page);
     if (!space.missing(*segment, page)) return Outcome::kDone;
-    return copy_run(space, *segment, page, scratch, wanted);
+    return copy_run(space, *segment, page, scratch, wanted, counters_.pages_recorded);
   }();
   if (outcome) return *outcome;
   LOG_WARNING("pager: process {}: the page at {:#x} was not fetched ahead: {}", space.pid(), page, outcome.error().what);
@@ -60,7 +60,7 @@ Result<FaultServer::Outcome> FaultServer::serve_locked(Space& space, Vaddr page,
   const Segment* const segment = space.find(page);
   if (segment == nullptr || !space.missing(*segment, page)) return zero(space, page);
   recorder_.add({segment->index, segment->origin_of(page)});
-  return copy_run(space, *segment, page, scratch, wanted);
+  return copy_run(space, *segment, page, scratch, wanted, counters_.pages_demand);
 }
 
 Result<const std::byte*> FaultServer::source(const Extent& extent, uint64_t& pages, Scratch& scratch, Wanted& wanted) const {
@@ -79,7 +79,7 @@ Result<const std::byte*> FaultServer::source(const Extent& extent, uint64_t& pag
   return scratch.pages.data();
 }
 
-Result<FaultServer::Outcome> FaultServer::copy_run(Space& space, const Segment& segment, Vaddr page, Scratch& scratch, Wanted& wanted) {
+Result<FaultServer::Outcome> FaultServer::copy_run(Space& space, const Segment& segment, Vaddr page, Scratch& scratch, Wanted& wanted, Counter& kind) {
   const auto extent = memory_.indexes[segment.index].pages.find(segment.origin_of(page));
   FL_CHECK(extent);  // a bit is set only for what the index has
   // A program that walks upwards gets more with each step; one that jumps gets what it asked for and nothing that it has to wait for.
@@ -101,7 +101,7 @@ Result<FaultServer::Outcome> FaultServer::copy_run(Space& space, const Segment& 
     const auto p = certain([&] { return space.fd().copy(page, from, pages * kPageSize); });
     if (p.bytes != 0) {
       space.mark_present(segment, page, p.bytes / kPageSize);
-      copied_.fetch_add(p.bytes / kPageSize, std::memory_order_relaxed);
+      copied(p.bytes / kPageSize, kind);
       scratch.next_expected = page + p.bytes;
       scratch.run = run;
       return Outcome::kDone;
@@ -215,7 +215,7 @@ FaultServer::Fill FaultServer::copy_ready(Space& space, const Gap& gap, const Ex
     p = certain([&] { return space.fd().copy(gap.at, file.data(extent.offset), kPageSize); });
   if (p.bytes != 0) {
     space.mark_present(gap.segment, gap.at, p.bytes / kPageSize);
-    copied_.fetch_add(p.bytes / kPageSize, std::memory_order_relaxed);
+    copied(p.bytes / kPageSize, counters_.pages_bulk);
     cursor.at = gap.at + p.bytes;
     return Fill::kProgress;
   }
@@ -257,14 +257,14 @@ FaultServer::Fill FaultServer::make_ready(const Extent& extent, FillCursor& curs
   return Fill::kProgress;
 }
 
-FaultServer::Outcome FaultServer::put(PageName first, uint64_t pages, const std::byte* contents, uint64_t step) {
+FaultServer::Outcome FaultServer::put(PageName first, uint64_t pages, const std::byte* contents, uint64_t step, bool urgent) {
   Outcome outcome = Outcome::kDone;
   for (Space* space : table_.spaces())
-    if (put_into(*space, first, pages, contents, step) == Outcome::kRetry) outcome = Outcome::kRetry;
+    if (put_into(*space, first, pages, contents, step, urgent ? counters_.pages_demand : counters_.pages_bulk) == Outcome::kRetry) outcome = Outcome::kRetry;
   return outcome;
 }
 
-FaultServer::Outcome FaultServer::put_into(Space& space, PageName first, uint64_t pages, const std::byte* contents, uint64_t step) {
+FaultServer::Outcome FaultServer::put_into(Space& space, PageName first, uint64_t pages, const std::byte* contents, uint64_t step, Counter& kind) {
   for (uint64_t done = 0; done < pages;) {
     // Anew for each step: whoever has a fault to serve waits for this lock.
     std::shared_lock lock(space.lock());
@@ -276,14 +276,14 @@ FaultServer::Outcome FaultServer::put_into(Space& space, PageName first, uint64_
       ++done;  // not there, or in place
       continue;
     }
-    const Outcome outcome = put_run(space, *segment, *at, run, contents ? contents + done * kPageSize : nullptr);
+    const Outcome outcome = put_run(space, *segment, *at, run, contents ? contents + done * kPageSize : nullptr, kind);
     if (outcome != Outcome::kDone) return outcome;
     done += run;
   }
   return Outcome::kDone;
 }
 
-FaultServer::Outcome FaultServer::put_run(Space& space, const Segment& segment, Vaddr at, uint64_t& pages, const std::byte* contents) {
+FaultServer::Outcome FaultServer::put_run(Space& space, const Segment& segment, Vaddr at, uint64_t& pages, const std::byte* contents, Counter& kind) {
   const auto copy = [&](uint64_t count) {
     if (contents) return space.fd().copy(at, contents, count * kPageSize);
     const auto zeros = space.fd().zeropage(at, count * kPageSize);
@@ -295,7 +295,8 @@ FaultServer::Outcome FaultServer::put_run(Space& space, const Segment& segment, 
   switch (p.bytes != 0 ? 0 : p.error) {
     case 0:
       pages = p.bytes / kPageSize;
-      copied_.fetch_add(pages, std::memory_order_relaxed);
+      copied(pages, kind);
+      if (!contents) count(counters_.pages_zero, pages);
       space.mark_present(segment, at, pages);
       return Outcome::kDone;
     case EAGAIN:
@@ -317,7 +318,13 @@ bool FaultServer::prepare_ahead(uint32_t number, uint64_t offset) {
   return file.resident(offset, file.window_end(offset) - offset) && file.prepare_window(offset).has_value();
 }
 
+void FaultServer::copied(uint64_t pages, Counter& kind) {
+  copied_.fetch_add(pages, std::memory_order_relaxed);
+  count(kind, pages);
+}
+
 void FaultServer::fail(Space& space, Vaddr address, const std::string& reason) {
+  count(counters_.pages_missing);
   LOG_ERROR("pager: process {} is killed: its page at {:#x} cannot be delivered: {}", space.pid(), address, reason);
   kill_(space, address, reason);
 }

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/base/counters.h"
 #include "lazy/pages_file.h"
 #include "lazy/space_table.h"
 #include "lazy/working_set.h"
@@ -48,8 +49,9 @@ class FaultServer {
   // A process must not go on: kill it. Called with no lock held.
   using Kill = std::function<void(Space&, Vaddr, const std::string& reason)>;
 
-  FaultServer(const Memory& memory, SpaceTable& table, Recorder& recorder, Kill kill)
-      : memory_(memory), table_(table), recorder_(recorder), kill_(std::move(kill)) {}
+  // `counters` must outlive the server, as must all the rest.
+  FaultServer(const Memory& memory, SpaceTable& table, Recorder& recorder, PagerCounters& counters, Kill kill)
+      : memory_(memory), table_(table), recorder_(recorder), counters_(counters), kill_(std::move(kill)) {}
 
   enum class Outcome {
     kDone,     // the page is in place, or nobody waits for it any more
@@ -82,7 +84,8 @@ class FaultServer {
 
   // Pages that have come from a page server are put in wherever they are missing, in all address spaces; nullptr: pages of zeros.
   // `step` pages at most are copied by one call of the kernel. kRetry: not everywhere, an event of some address space must be read first.
-  Outcome put(PageName first, uint64_t pages, const std::byte* contents, uint64_t step);
+  // `urgent`: somebody waits for them.
+  Outcome put(PageName first, uint64_t pages, const std::byte* contents, uint64_t step, bool urgent);
 
   // Makes the next window of a pages file ready, so that faults can be served from it without a read. False if it is not in the page cache.
   bool prepare_ahead(uint32_t file, uint64_t offset);
@@ -94,6 +97,7 @@ class FaultServer {
   void fail(Space& space, Vaddr address, const std::string& reason);
 
   const Memory& memory() const { return memory_; }
+  PagerCounters& counters() { return counters_; }
   // Pages copied so far.
   uint64_t copied() const { return copied_.load(std::memory_order_relaxed); }
 
@@ -102,17 +106,19 @@ class FaultServer {
   Result<Outcome> serve_locked(Space& space, Vaddr page, Scratch& scratch, Wanted& wanted);
   // Where `pages` pages can be copied from; may make them fewer. nullptr: `wanted` must be read first.
   Result<const std::byte*> source(const Extent& extent, uint64_t& pages, Scratch& scratch, Wanted& wanted) const;
-  Result<Outcome> copy_run(Space& space, const Segment& segment, Vaddr page, Scratch& scratch, Wanted& wanted);
+  Result<Outcome> copy_run(Space& space, const Segment& segment, Vaddr page, Scratch& scratch, Wanted& wanted, Counter& kind);
   Outcome zero(Space& space, Vaddr page);
-  Outcome put_into(Space& space, PageName first, uint64_t pages, const std::byte* contents, uint64_t step);
+  Outcome put_into(Space& space, PageName first, uint64_t pages, const std::byte* contents, uint64_t step, Counter& kind);
   // Copies the run, or a part of it; `pages` gets how much is done with, at least one unless kRetry or kGone.
-  Outcome put_run(Space& space, const Segment& segment, Vaddr at, uint64_t& pages, const std::byte* contents);
+  Outcome put_run(Space& space, const Segment& segment, Vaddr at, uint64_t& pages, const std::byte* contents, Counter& kind);
+  void copied(uint64_t pages, Counter& kind);
   Fill copy_ready(Space& space, const Gap& gap, const Extent& extent, uint64_t pages, FillCursor& cursor);
   Fill make_ready(const Extent& extent, FillCursor& cursor, Wanted& wanted);
 
   const Memory& memory_;
   SpaceTable& table_;
   Recorder& recorder_;
+  PagerCounters& counters_;
   Kill kill_;
   std::atomic<uint64_t> copied_ = 0;
 };

@@ -45,6 +45,22 @@ void write_recordings(const FaultLoop& loop, const GuardOptions& options) {
   }
 }
 
+// How much of the memory is in place.
+void tell_progress(SpaceTable& table, PagerCounters& counters) {
+  uint64_t missing = 0, processes = 0;
+  for (Space* space : table.spaces()) {
+    std::shared_lock lock(space->lock());
+    if (!space->open()) continue;
+    ++processes;
+    missing += space->missing_pages();
+  }
+  const uint64_t arrived = get(counters.pages_demand) + get(counters.pages_bulk) + get(counters.pages_recorded);
+  // What is given up before it comes is not missed: so the sum is what it was at the beginning, or what is known to be wanted.
+  if (get(counters.pages_total) == 0) set(counters.pages_total, missing + arrived);
+  set(counters.pages_present, get(counters.pages_total) - std::min(missing, get(counters.pages_total)));
+  set(counters.processes, processes);
+}
+
 // The source takes the processes back: ours and all that they have forked must be gone before it hears of it.
 void end_revoked(SpaceTable& table) {
   LOG_WARNING("pager: the source of the processes takes them back; they are killed here");
@@ -93,6 +109,7 @@ Result<Served> run_pager(const Memory& memory, SpaceTable& table, const GuardOpt
   // A successor has not seen the beginning, and a recording of the rest would replace a good one.
   if (successor) loop_options.record = false;
   loop_options.successor = successor;
+  loop_options.counters = options.watch.counters;
   loop_options.connections = shared.connections;
   // Both tables are one, so that its connections have outlived the predecessor.
   for (std::atomic<int>& fd : shared.connections)
@@ -114,11 +131,17 @@ Result<Served> run_pager(const Memory& memory, SpaceTable& table, const GuardOpt
     shared.fed = true;
     loop.release_fill();
   }
+  if (options.watch.started) options.watch.started();
+  PagerCounters& counters = loop.counters();
+  if (successor) count(counters.successors);
+  set(counters.state, static_cast<uint64_t>(PagerState::kServing));
   const UniqueFd guard(static_cast<int>(::syscall(SYS_pidfd_open, guard_pid, 0)));
   bool guarded = static_cast<bool>(guard) && ::getppid() == guard_pid;
   const auto record_end = Clock::now() + options.loop.record_time;
   bool recording = loop.recording();
+  tell_progress(table, counters);
   while (guarded && !loop.revoked() && !loop.wait(kTick, guard.get())) {
+    tell_progress(table, counters);
     pollfd p = {.fd = guard.get(), .events = POLLIN, .revents = 0};
     guarded = ::poll(&p, 1, 0) == 0;
     if (recording && Clock::now() >= record_end) {
@@ -130,9 +153,12 @@ Result<Served> run_pager(const Memory& memory, SpaceTable& table, const GuardOpt
   loop.stop();
   if (recording) write_recordings(loop, options);
   if (!guarded) return Served::kGuardGone;
+  tell_progress(table, counters);
+  set(counters.state, static_cast<uint64_t>(loop.revoked() ? PagerState::kFailed : PagerState::kComplete));
   if (loop.revoked()) end_revoked(table);
   LOG_INFO("pager: done, {} pages were put in", loop.server().copied());
   if (memory.remote != nullptr) say_goodbye(*memory.remote, loop.revoked());
+  if (options.watch.ended) options.watch.ended();
   return Served::kAll;
 }
 
@@ -209,7 +235,9 @@ void kill_processes(SpaceTable& table) {
     if (pid < 0 || quick_deaths == kQuickDeaths || WIFEXITED(status)) break;
     LOG_WARNING("guard: the pager was killed by signal {} and is replaced", WTERMSIG(status));
   }
+  if (options.watch.counters) set(options.watch.counters->state, static_cast<uint64_t>(PagerState::kFailed));
   kill_processes(table);
+  if (options.watch.ended) options.watch.ended();
   ::_exit(1);
 }
 

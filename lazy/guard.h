@@ -17,6 +17,7 @@ struct GuardOptions {
   // Adds the address spaces while faults are served already; filling begins when it returns. It runs in the pager, once: a pager that
   // dies in it is not replaced. Unset: the table has them all.
   std::function<Result<void>(FaultLoop&)> feed;
+  Watch watch;
   std::vector<int> keep_fds;                                   // everything else is closed, but what the table needs
 };
 

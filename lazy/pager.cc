@@ -93,7 +93,7 @@ constexpr uint64_t kRemoteStep = 64;  // pages that are put in by one call
 // Serves faults in this process, before anything runs: nobody else serves, and no events come.
 class Installer {
  public:
-  Installer(const Memory& memory, SpaceTable& table) : memory_(memory), server_(memory, table, recorder_, [this](Space&, Vaddr, const std::string& why) { failure_ = why; }) {}
+  Installer(const Memory& memory, SpaceTable& table) : memory_(memory), server_(memory, table, recorder_, counters_, [this](Space&, Vaddr, const std::string& why) { failure_ = why; }) {}
 
   template <typename Serve>
   Result<void> until_done(Space& space, Vaddr page, Serve serve) {
@@ -125,7 +125,7 @@ class Installer {
     return [this, indexes = std::move(indexes), progress = std::move(progress)](const pageserver::Range& range, std::span<const std::byte> contents) -> Result<void> {
       const auto index = indexes.find(range.object);
       if (index == indexes.end()) return {};
-      (void)server_.put({index->second, range.address}, range.pages, contents.empty() ? nullptr : contents.data(), kRemoteStep);
+      (void)server_.put({index->second, range.address}, range.pages, contents.empty() ? nullptr : contents.data(), kRemoteStep, false);
       if (progress) progress(range.pages);
       return {};
     };
@@ -134,6 +134,7 @@ class Installer {
  private:
   const Memory& memory_;
   Recorder recorder_{false};
+  PagerCounters counters_ = {};  // of no interest
   std::string failure_;
   FaultServer server_;
   std::unique_ptr<Scratch> scratch_ = std::make_unique<Scratch>();
@@ -312,6 +313,7 @@ Result<pid_t> Pager::detach(const DetachOptions& options) {
   guard.loop.record = options.record && options.working_set_dir >= 0;
   guard.working_set_dir = guard.loop.record ? options.working_set_dir : -1;
   guard.keep_fds = options.keep_fds;
+  guard.watch = options.watch;
   for (const PagesFile& file : state_->memory.files) guard.keep_fds.push_back(file.fd());
   for (const auto& [pid, named] : state_->named) {
     guard.recorded_processes.push_back({named.image_pid, named.index});

@@ -35,6 +35,7 @@ struct DetachOptions {
   // Where working sets are read (kRecorded) and written; -1: neither. Stays the caller's.
   int working_set_dir = -1;
   bool record = false;
+  Watch watch;
   std::vector<int> keep_fds;  // of the log, for example. All other descriptors are closed; 0, 1 and 2 become /dev/null if not kept
 };
 

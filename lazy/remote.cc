@@ -40,7 +40,10 @@ RemotePort::RemotePort(const RemoteOptions& options, bool first, const Memory& m
   if (client_) watch();
 }
 
-RemotePort::~RemotePort() { slot_ = -1; }
+RemotePort::~RemotePort() {
+  slot_ = -1;
+  count_down(server_.counters().queued, asked_.size());
+}
 
 // The range that was asked for and holds the page.
 std::map<RemotePort::Key, RemotePort::Asked>::iterator RemotePort::covering(PageName page) {
@@ -64,6 +67,7 @@ void RemotePort::ask(const Wanted& wanted, const Waiter* waiter) {
       const Vaddr stop = next != asked_.end() && next->first.first == page.index ? std::min(end, next->first.second) : end;
       it = asked_.emplace(Key(page.index, page.origin), Asked{.pages = (stop - page.origin) / kPageSize, .urgent = waiter != nullptr, .since = Clock::now(), .waiters = {}}).first;
       unsent_[waiter != nullptr].push_back(it->first);
+      count(server_.counters().queued);
       if (!waiter) ahead_pages_ += it->second.pages;
     }
     if (waiter && page.origin == wanted.first.origin) {
@@ -117,7 +121,7 @@ void RemotePort::connect() {
   // All that has not come is asked for again.
   for (auto& keys : unsent_) keys.clear();
   for (const auto& [key, asked] : asked_) unsent_[asked.urgent].push_back(key);
-  if (ever_) ++reconnects_;
+  if (ever_) count(server_.counters().reconnects);
   ever_ = true;
 }
 
@@ -161,16 +165,20 @@ bool RemotePort::step(size_t budget, uint64_t step) {
 void RemotePort::come(const pageserver::Range& range, std::span<const std::byte> contents) {
   const auto index = indexes_.find(range.object);
   if (index == indexes_.end()) return;
-  put({index->second, range.address}, range.pages, contents);
+  const auto it = covering({index->second, range.address});
+  const bool urgent = it != asked_.end() && it->second.urgent;
+  PagerCounters& counters = server_.counters();
+  count(urgent ? counters.bytes_demand : counters.bytes_bulk, contents.size());
+  put({index->second, range.address}, range.pages, contents, urgent);
 }
 
-void RemotePort::put(PageName first, uint64_t pages, std::span<const std::byte> contents) {
+void RemotePort::put(PageName first, uint64_t pages, std::span<const std::byte> contents, bool urgent) {
   const std::byte* const from = contents.empty() ? nullptr : contents.data();
-  if (server_.put(first, pages, from, step_) == FaultServer::Outcome::kRetry) {
+  if (server_.put(first, pages, from, step_, urgent) == FaultServer::Outcome::kRetry) {
     hooks_.drain();
-    if (server_.put(first, pages, from, step_) == FaultServer::Outcome::kRetry) {
+    if (server_.put(first, pages, from, step_, urgent) == FaultServer::Outcome::kRetry) {
       // The process that caused the event must get to run first. The connection goes on meanwhile.
-      retries_.push_back({first, pages, {contents.begin(), contents.end()}});
+      retries_.push_back({first, pages, {contents.begin(), contents.end()}, urgent});
       return;
     }
   }
@@ -180,7 +188,7 @@ void RemotePort::put(PageName first, uint64_t pages, std::span<const std::byte> 
 void RemotePort::retry() {
   std::vector<Retry> again = std::exchange(retries_, {});
   hooks_.drain();
-  for (Retry& r : again) put(r.first, r.pages, r.contents);
+  for (Retry& r : again) put(r.first, r.pages, r.contents, r.urgent);
 }
 
 // The pages are in place: whoever waits for them goes on.
@@ -202,6 +210,7 @@ void RemotePort::settle(PageName first, uint64_t pages) {
     if (asked.come == asked.pages && asked.waiters.empty()) {
       if (!asked.urgent) ahead_pages_ -= asked.pages;
       asked_.erase(it);
+      count_down(server_.counters().queued);
     }
     at = stop;
   }
@@ -229,7 +238,8 @@ void RemotePort::release(const Waiter& waiter, PageName page) {
       if (segment->shared) waiter.space->fd().wake(waiter.address, kPageSize);
     }
   }
-  if (!here) hooks_.again(waiter);
+  if (here) hooks_.served(waiter);
+  else hooks_.again(waiter);
 }
 
 void RemotePort::refused(uint64_t request, const pageserver::Failed& failed) {
@@ -241,6 +251,7 @@ void RemotePort::refused(uint64_t request, const pageserver::Failed& failed) {
     }
     gone.emplace_back(it->first, std::move(it->second));
     it = asked_.erase(it);
+    count_down(server_.counters().queued);
   }
   for (auto& [key, asked] : gone) {
     if (!asked.urgent) ahead_pages_ -= asked.pages;

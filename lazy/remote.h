@@ -42,8 +42,11 @@ class RemotePort {
   struct Waiter {
     Space* space;
     Vaddr address;
+    uint64_t since_ns;  // when the fault was read
   };
   struct Hooks {
+    // The page of this waiter is in place.
+    std::function<void(const Waiter&)> served;
     // The page of this waiter has come, but it may be somewhere else by now: serve it again.
     std::function<void(const Waiter&)> again;
     // The page of this waiter will never come.
@@ -76,7 +79,6 @@ class RemotePort {
   void tick();
   static constexpr auto kTick = std::chrono::milliseconds(100);
 
-  uint64_t reconnects() const { return reconnects_; }
   // The connection, to say goodbye; nullptr if there is none.
   pageserver::Client* client() { return client_.get(); }
 
@@ -97,6 +99,7 @@ class RemotePort {
     PageName first;
     uint64_t pages;
     std::vector<std::byte> contents;  // empty: zeros
+    bool urgent;
   };
 
   void ask(const Wanted& wanted, const Waiter* waiter);
@@ -106,7 +109,7 @@ class RemotePort {
   void broken(const Error& why);
   void watch();
   void come(const pageserver::Range& range, std::span<const std::byte> contents);
-  void put(PageName first, uint64_t pages, std::span<const std::byte> contents);
+  void put(PageName first, uint64_t pages, std::span<const std::byte> contents, bool urgent);
   void settle(PageName first, uint64_t pages);
   void retry();
   void refused(uint64_t request, const pageserver::Failed& failed);
@@ -132,7 +135,6 @@ class RemotePort {
   Clock::time_point next_try_, next_tick_;
   std::chrono::milliseconds pause_{0};
   bool ever_ = false, lost_ = false;
-  uint64_t reconnects_ = 0;
 };
 
 }  // namespace faultline::lazy

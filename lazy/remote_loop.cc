@@ -42,7 +42,8 @@ RemotePort& FaultLoop::bulk_port(Worker& worker) { return worker.bulk ? *worker.
 
 RemotePort::Hooks FaultLoop::port_hooks(Worker& worker) {
   return {
-      .again = [&worker](const RemotePort::Waiter& waiter) { worker.tasks.push_back({waiter.space, waiter.address}); },
+      .served = [this](const RemotePort::Waiter& waiter) { served({waiter.space, waiter.address, waiter.since_ns}); },
+      .again = [&worker](const RemotePort::Waiter& waiter) { worker.tasks.push_back({waiter.space, waiter.address, waiter.since_ns}); },
       .fail = [this](const RemotePort::Waiter& waiter, const std::string& reason) { server_.fail(*waiter.space, waiter.address, reason); },
       .drain =
           [this, &worker] {
@@ -58,7 +59,7 @@ RemotePort::Hooks FaultLoop::port_hooks(Worker& worker) {
 }
 
 void FaultLoop::want_remote(Worker& worker, const Wanted& wanted, const Task& task) {
-  if (worker.urgent) return worker.urgent->demand(wanted, {task.space, task.address});
+  if (worker.urgent) return worker.urgent->demand(wanted, {task.space, task.address, task.since_ns});
   {
     std::lock_guard lock(forwarded_mutex_);
     forwarded_.emplace_back(wanted, task);
@@ -73,7 +74,7 @@ void FaultLoop::take_forwarded() {
     wanted.swap(forwarded_);
   }
   RemotePort* const port = workers_.back()->urgent.get();
-  for (const auto& [what, task] : wanted) port->demand(what, {task.space, task.address});
+  for (const auto& [what, task] : wanted) port->demand(what, {task.space, task.address, task.since_ns});
   if (!wanted.empty()) port->flush();
 }
 
@@ -103,6 +104,7 @@ bool FaultLoop::ports_idle(const Worker& worker) const {
 
 void FaultLoop::page_loss(bool lost) {
   if (lost_.exchange(lost) == lost) return;
+  set(counters_.state, static_cast<uint64_t>(lost ? PagerState::kSourceLost : PagerState::kServing));
   if (!lost) {
     LOG_WARNING("pager: pages come again; the processes go on");
     return signal_processes(SIGCONT);

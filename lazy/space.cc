@@ -100,6 +100,21 @@ uint64_t Space::missing_run(const Segment& segment, Vaddr address, uint64_t limi
   return find_bit(bitmap, first, end, false) - first;
 }
 
+uint64_t Space::missing_pages() const {
+  uint64_t missing = 0;
+  for (const Segment& s : segments()) {
+    Bitmap& bitmap = *arena_->at<Bitmap>(s.bitmap);
+    const uint64_t end = last_bit(bitmap, s);
+    for (uint64_t bit = s.bit; bit < end;) {
+      const uint64_t count = std::min(64 - bit % 64, end - bit);
+      const uint64_t mask = (count == 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1) << bit % 64;
+      missing += static_cast<uint64_t>(std::popcount(bitmap.words()[bit / 64].load(std::memory_order_relaxed) & mask));
+      bit += count;
+    }
+  }
+  return missing;
+}
+
 void Space::mark_present(const Segment& segment, Vaddr address, uint64_t pages) {
   clear_bits(*arena_->at<Bitmap>(segment.bitmap), segment.bit + (address - segment.at) / kPageSize, pages);
 }

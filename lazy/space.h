@@ -86,6 +86,8 @@ class Space {
   bool missing(const Segment& segment, Vaddr address) const;
   // How many pages from `address` on are missing, up to `limit` and the end of the segment. Only present pages give 0.
   uint64_t missing_run(const Segment& segment, Vaddr address, uint64_t limit) const;
+  // All of them; shared ones once for each place.
+  uint64_t missing_pages() const;
   void mark_present(const Segment& segment, Vaddr address, uint64_t pages);
   // The first gap at or after `from`, of at most `limit` pages; nullopt if nothing is missing there.
   std::optional<Gap> next_gap(Vaddr from, uint64_t limit) const;

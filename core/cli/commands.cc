@@ -4,7 +4,8 @@ namespace faultline::cli {
 
 namespace {
 
-const Command* const kCommands[] = {&kDumpCommand, &kRestoreCommand, &kLazyPagesCommand, &kPageServerCommand, &kTopCommand, &kCheckCommand, &kDecodeCommand};
+const Command* const kCommands[] = {&kDumpCommand, &kRestoreCommand, &kLazyPagesCommand, &kPageServerCommand,
+                                    &kTopCommand, &kCheckCommand, &kDecodeCommand};
 
 }  // namespace
 
