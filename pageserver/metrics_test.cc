@@ -85,9 +85,9 @@ TEST_CASE("a pager's counters as text") {
 TEST_CASE("a server's counters as text") {
   const Live live = counters(LiveKind::kServer, "/srv");
   count(live.server().bytes_demand, 4096);
-  set(live.server().clients, 3);
+  set(live.server().sessions, 3);
   const auto found = samples(metrics_text(live.page()));
-  CHECK(found.at("faultline_server_sent_bytes_total{class=\"demand\"}") == 4096);
+  CHECK(found.at("faultline_server_bytes_total{class=\"demand\"}") == 4096);
   CHECK(found.at("faultline_server_clients") == 3);
   CHECK(found.at("faultline_info{kind=\"server\",name=\"/srv\"}") == 1);
 }
@@ -115,12 +115,12 @@ TEST_CASE("Prometheus gets its text over HTTP, others get nothing") {
   {
     auto server = MetricsServer::start(std::move(listener.socket), live.page());
     REQUIRE(server);
-    count(live.server().requests, 11);
+    count(live.server().broken, 11);
     const std::string answer = ask(listener.port, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     CHECK(answer.starts_with("HTTP/1.1 200 OK\r\n"));
     CHECK(answer.find("Content-Type: text/plain; version=0.0.4") != answer.npos);
     const auto found = samples(answer.substr(answer.find("\r\n\r\n") + 4));
-    CHECK(found.at("faultline_server_requests_total") == 11);
+    CHECK(found.at("faultline_server_broken_total") == 11);
     CHECK(ask(listener.port, "GET /other HTTP/1.0\r\n\r\n").find(" 404 ") != answer.npos);
     CHECK(ask(listener.port, "POST /metrics HTTP/1.0\r\nContent-Length: 0\r\n\r\n").find(" 200 ") == answer.npos);
     CHECK(ask(listener.port, "GET /metrics HTTP/1.0\r\nX: " + std::string(6000, 'x') + "\r\nY: " + std::string(6000, 'y') + "\r\n\r\n").find(" 200 ") == answer.npos);
@@ -128,5 +128,5 @@ TEST_CASE("Prometheus gets its text over HTTP, others get nothing") {
   // A successor with the same listener answers on the same port.
   auto successor = MetricsServer::start(UniqueFd(::dup(kept.get())), live.page());
   REQUIRE(successor);
-  CHECK(ask(listener.port, "GET /metrics HTTP/1.0\r\n\r\n").find("faultline_server_requests_total 11\n") != std::string::npos);
+  CHECK(ask(listener.port, "GET /metrics HTTP/1.0\r\n\r\n").find("faultline_server_broken_total 11\n") != std::string::npos);
 }

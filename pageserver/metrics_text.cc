@@ -65,17 +65,20 @@ void pager_text(std::string& out, const PagerCounters& c) {
 }
 
 void server_text(std::string& out, const ServerCounters& c) {
-  gauge(out, "faultline_server_clients", "Clients connected now", c.clients);
-  counter(out, "faultline_server_clients_total", "Clients since the start", c.clients_total);
-  counter(out, "faultline_server_refused_clients_total", "Clients that were refused", c.clients_refused);
-  counter(out, "faultline_server_requests_total", "Requests for pages", c.requests);
-  family(out, "faultline_server_sent_bytes_total", "counter", "Bytes of pages sent, by class",
-         {{"class=\"demand\"", c.bytes_demand}, {"class=\"bulk\"", c.bytes_bulk}});
-  counter(out, "faultline_server_received_bytes_total", "Bytes of pages received from dumps", c.bytes_received);
+  gauge(out, "faultline_server_clients", "Clients connected now", c.sessions);
+  counter(out, "faultline_server_connections_total", "Connections accepted", c.connections);
+  counter(out, "faultline_server_refused_total", "Connections refused because there were too many", c.refused);
+  counter(out, "faultline_server_broken_total", "Connections ended because of what the client sent, or did not take", c.broken);
+  family(out, "faultline_server_requests_total", "counter", "Requests for pages, by class", {{"class=\"demand\"", c.requests_demand}, {"class=\"bulk\"", c.requests_bulk}});
+  counter(out, "faultline_server_failed_requests_total", "Requests that could not be answered", c.requests_failed);
+  family(out, "faultline_server_bytes_total", "counter", "Bytes of pages and files answered with, before they are packed, by class",
+         {{"class=\"demand\"", c.bytes_demand}, {"class=\"bulk\"", c.bytes_bulk}, {"class=\"files\"", c.bytes_files}});
+  counter(out, "faultline_server_sent_bytes_total", "Bytes on the wire", c.bytes_sent);
+  counter(out, "faultline_server_zero_pages_total", "Pages of zeros, which are not sent", c.pages_zero);
+  family(out, "faultline_server_reads_total", "counter", "Reads of image files, by where they were",
+         {{"from=\"cache\"", c.reads_cached}, {"from=\"disk\"", c.reads_disk}});
   gauge(out, "faultline_server_queued_requests", "Requests that are not answered yet", c.queued);
-  gauge(out, "faultline_server_buffer_bytes", "Memory in buffers", c.buffer_bytes);
-  counter(out, "faultline_server_errors_total", "Connections that ended badly", c.errors);
-  histogram(out, "faultline_server_request_seconds", "From a demand request to its answer", c.request);
+  gauge(out, "faultline_server_buffer_bytes", "Memory for replies, in use or kept for reuse", c.buffer_bytes);
 }
 
 }  // namespace

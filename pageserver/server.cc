@@ -6,7 +6,8 @@
 namespace faultline::pageserver {
 
 Server::Server(Sources& sources, UniqueFd listener, const ServerOptions& options)
-    : listener_(std::move(listener)),
+    : counters_(options.counters ? *options.counters : own_counters_),
+      listener_(std::move(listener)),
       shared_{.sources = sources,
               .counters = counters_,
               .compress = options.compress,

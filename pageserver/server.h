@@ -15,6 +15,8 @@ struct ServerOptions {
   size_t max_clients = 1024;
   // Called by a worker when the last client has gone.
   std::function<void()> alone;
+  // Where it counts, in memory that others may see and that outlives the server; without it, in its own.
+  Counters* counters = nullptr;
   unsigned workers = 0;  // 0: as many as there are processors, at most 4
   // Makes the stream of an accepted connection; without it, a plain one. Called by workers.
   std::function<Result<std::unique_ptr<Stream>>(UniqueFd)> make_stream;
@@ -41,7 +43,8 @@ class Server {
  private:
   Server(Sources& sources, UniqueFd listener, const ServerOptions& options);
 
-  Counters counters_;
+  Counters own_counters_;
+  Counters& counters_;
   const UniqueFd listener_;
   std::mutex mutex_;
   std::condition_variable none_left_;

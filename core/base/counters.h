@@ -64,17 +64,18 @@ struct PagerCounters {
 };
 
 struct ServerCounters {
-  Counter clients;        // connected now
-  Counter clients_total;  // since the start
-  Counter clients_refused;
-  Counter requests;
-  Counter bytes_demand;  // sent because somebody waits
-  Counter bytes_bulk;    // sent in the background
-  Counter bytes_received;
-  Counter queued;        // requests without an answer yet
-  Counter buffer_bytes;  // memory in buffers now
-  Counter errors;        // connections that ended badly
-  Latency request;       // demand: from the request's last byte to its answer's last byte handed to the kernel
+  // These only grow.
+  Counter connections, refused, broken;  // accepted; over the limit; ended because of what the client sent, or did not take
+  Counter requests_demand, requests_bulk, requests_failed;
+  Counter bytes_demand, bytes_bulk, bytes_files;  // of pages and files, before they are packed
+  Counter bytes_sent;                             // on the wire
+  Counter pages_zero;
+  Counter reads_cached, reads_disk;  // of files: at once, or through the ring
+
+  // These go up and down.
+  Counter sessions;
+  Counter queued;        // requests that wait
+  Counter buffer_bytes;  // for replies, in use or kept for reuse
 };
 
 static_assert(std::atomic<uint64_t>::is_always_lock_free && std::is_trivially_destructible_v<PagerCounters>);

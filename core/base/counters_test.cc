@@ -79,7 +79,7 @@ TEST_CASE("who publishes is seen, and its numbers are") {
   auto live = Live::publish(LiveKind::kServer, "/srv/" + std::string(300, 'x'), "127.0.0.1:9", sandbox.dir.c_str());
   REQUIRE(live);
   CHECK(live->published());
-  count(live->server().requests, 7);
+  count(live->server().requests_bulk, 7);
   auto seen = everybody_alive(sandbox.dir.c_str());
   REQUIRE(seen);
   REQUIRE(seen->size() == 1);
@@ -88,9 +88,9 @@ TEST_CASE("who publishes is seen, and its numbers are") {
   CHECK(get(view.page().pid) == static_cast<uint64_t>(getpid()));
   CHECK(view.name() == "/srv/" + std::string(250, 'x'));
   CHECK(view.metrics() == "127.0.0.1:9");
-  CHECK(get(view.page().server.requests) == 7);
-  count(live->server().requests);
-  CHECK(get(view.page().server.requests) == 8);
+  CHECK(get(view.page().server.requests_bulk) == 7);
+  count(live->server().requests_bulk);
+  CHECK(get(view.page().server.requests_bulk) == 8);
   // The same pid once more, as it happens with pid namespaces.
   auto twin = Live::publish(LiveKind::kPager, "twin", "", sandbox.dir.c_str());
   CHECK(everybody_alive(sandbox.dir.c_str())->size() == 2);

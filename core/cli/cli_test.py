@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import urllib.request
 
 FAULTLINE = os.path.abspath(sys.argv[1])
 
@@ -203,6 +204,29 @@ class CommandLine(unittest.TestCase):
         self.assertIn("exit code 3 at pre-dump", done.stderr)
         with open(self.path("images/actions")) as f:
             self.assertEqual(f.read(), "pre-dump\n")
+
+    def test_a_page_server_is_seen_by_top_and_by_prometheus(self):
+        os.mkdir(self.path("images"))
+        read_end, write_end = os.pipe()
+        server = subprocess.Popen([FAULTLINE, "page-server", "--lazy-pages", "-D", "images", "--metrics", "0", "--status-fd", str(write_end)],
+                                  cwd=self.dir.name, pass_fds=[write_end], stderr=subprocess.PIPE, text=True)
+        os.close(write_end)
+        try:
+            self.assertEqual(os.read(read_end, 1), b"\0", "ready")
+            seen = [p for p in json.loads(self.run_it("top", "--once", "--json").stdout)["processes"] if p["pid"] == server.pid]
+            self.assertEqual(len(seen), 1)
+            self.assertEqual((seen[0]["kind"], seen[0]["name"], seen[0]["clients"]), ("server", self.path("images"), 0))
+            with urllib.request.urlopen(f"http://{seen[0]['metrics']}/metrics", timeout=20) as answer:
+                self.assertIn("faultline_server_clients 0\n", answer.read().decode())
+            rates = json.loads(self.run_it("top", "--once", "--json", "--interval", "1").stdout)["processes"]
+            self.assertEqual([p["rates"]["requests"] for p in rates if p["pid"] == server.pid], [0.0])
+        finally:
+            os.close(read_end)
+            server.terminate()
+            said = server.communicate(timeout=20)[1]
+        self.assertEqual(server.returncode, 0, said)
+        left = json.loads(self.run_it("top", "--once", "--json").stdout)["processes"]
+        self.assertNotIn(server.pid, [p["pid"] for p in left])
 
     def test_restore_refuses_before_it_begins(self):
         os.mkdir(self.path("images"))

@@ -140,7 +140,7 @@ Result<void> check_combinations(const Options& o) {
   const bool fetches = (o.verb & (kRestore | kLazyPages)) && o.page_server;
   if (fetches && o.port == 0 && o.ps_socket < 0) return refuse("--page-server needs --port PORT (and --address HOST), or --ps-socket FD");
   if (!o.metrics.empty()) {
-    if (o.verb == kRestore && !o.lazy_pages) return refuse("--metrics needs --lazy-pages: only a pager counts");
+    if (o.verb != kLazyPages && !o.lazy_pages) return refuse("--metrics needs --lazy-pages: there is nothing to count without");
     if (auto address = pageserver::parse_metrics_address(o.metrics); !address) return wrap(address.error(), "--metrics");
   }
   if (o.verb == kPreDump && o.lazy_pages) return refuse("pre-dump cannot work with --lazy-pages");

@@ -12,10 +12,12 @@
 #include "core/cli/background.h"
 #include "core/cli/commands.h"
 #include "core/cli/json_text.h"
+#include "core/cli/observe.h"
 #include "core/cli/pid_file.h"
 #include "core/sys/service.h"
 #include "pageserver/catalog.h"
 #include "pageserver/endpoint.h"
+#include "pageserver/metrics.h"
 #include "pageserver/receiver.h"
 #include "pageserver/server.h"
 #include "pageserver/tls.h"
@@ -40,6 +42,9 @@ pageserver::Compress compress_of(const Options& o) {
   if (o.compress == "zstd") return pageserver::Compress::kZstd;
   return pageserver::Compress::kAuto;
 }
+
+// A name that means the same to whoever looks at it from elsewhere.
+std::string absolute(const Context& context, const std::string& path) { return path.starts_with('/') ? path : context.start_dir + "/" + path; }
 
 Result<Door> describe(UniqueFd listener) {
   pageserver::SocketAddress own;
@@ -180,10 +185,15 @@ Result<int> PageServer::serve(const Ready& ready) {
       const uint64_t one = 1;
       (void)!::write(alone_.get(), &one, sizeof one);
     };
+  Observation observation = TRY(observe(LiveKind::kServer, absolute(context_, options_.images_dir), options_));
+  server_options.counters = &observation.live.server();
   auto server = TRY(pageserver::Server::start(catalog, std::move(door_.listener), server_options));
   if (door_.connection) server->adopt(std::move(door_.connection));
+  std::unique_ptr<pageserver::MetricsServer> metrics;
+  if (observation.metrics) metrics = TRY(pageserver::MetricsServer::start(std::move(observation.metrics), observation.live.page()));
   TRY(say_ready(ready));
   const int code = TRY(wait(*server));
+  observation.live.retire();
   const auto& counters = server->counters();
   LOG_INFO("page server: {} connections, {} bytes on demand, {} in bulk", counters.connections.load(), counters.bytes_demand.load(), counters.bytes_bulk.load());
   return code;

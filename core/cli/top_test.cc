@@ -149,7 +149,7 @@ TEST_CASE("who is observed is seen by top and by Prometheus, and so is its succe
   auto observation = observe(LiveKind::kServer, "observed", options);
   REQUIRE(observation);
   REQUIRE(observation->metrics);
-  count(observation->live.server().requests, 5);
+  count(observation->live.server().broken, 5);
   const std::string where = observation->live.page().metrics;
   REQUIRE(where.starts_with("127.0.0.1:"));
   const auto port = static_cast<uint16_t>(std::stoi(where.substr(where.find(':') + 1)));
@@ -158,7 +158,7 @@ TEST_CASE("who is observed is seen by top and by Prometheus, and so is its succe
   const pid_t successor = fork();
   if (successor == 0) {
     // Counts on in the same memory, and answers on the same port until it is killed.
-    count(observation->live.server().requests, 5);
+    count(observation->live.server().broken, 5);
     const auto server = pageserver::MetricsServer::start(UniqueFd(::dup(observation->metrics.get())), observation->live.page());
     for (;;) ::pause();
   }
@@ -166,7 +166,7 @@ TEST_CASE("who is observed is seen by top and by Prometheus, and so is its succe
   const std::string request = "GET /metrics HTTP/1.0\r\n\r\n";
   REQUIRE(::write(socket.get(), request.data(), request.size()) == static_cast<ssize_t>(request.size()));
   ::fcntl(socket.get(), F_SETFL, 0);
-  CHECK(contains(read_all(socket.get()), "faultline_server_requests_total 10\n"));
+  CHECK(contains(read_all(socket.get()), "faultline_server_broken_total 10\n"));
   ::kill(successor, SIGKILL);
   ::waitpid(successor, nullptr, 0);
   observation->live.retire();

@@ -67,9 +67,9 @@ std::string pager_line(const TopRow& r, unsigned width, bool colour) {
 
 std::string server_line(const TopRow& r, unsigned width) {
   const TopSample& s = r.now;
-  std::string text = fmt::format("{:>7} {:<28} {:>7} {:>8} {:>12} {:>12} {:>12} {:>6} {:>10} {:>8} {:>8} {:>6}", s.pid, shown_name(s.name, 28), s.clients,
+  std::string text = fmt::format("{:>7} {:<40} {:>7} {:>8} {:>12} {:>12} {:>12} {:>6} {:>10} {:>6}", s.pid, shown_name(s.name, 40), s.clients,
                                  number(r.requests, r.has_rates), speed(r.demand, r.has_rates), speed(r.bulk, r.has_rates),
-                                 speed(r.received, r.has_rates), s.queued, human_size(s.buffer_bytes), time_text(r.p50), time_text(r.p99), s.errors);
+                                 speed(r.sent, r.has_rates), s.queued, human_size(s.buffer_bytes), s.errors);
   if (text.size() > width) text.resize(width);
   return text + "\n";
 }
@@ -81,8 +81,8 @@ std::string title(std::string text, unsigned width, bool colour) {
 
 std::string json_rates(const TopRow& r) {
   if (!r.has_rates) return "null";
-  return fmt::format(R"({{"faults": {:.1f}, "requests": {:.1f}, "bytes_demand": {:.0f}, "bytes_bulk": {:.0f}, "bytes_received": {:.0f}}})", r.faults, r.requests,
-                     r.demand, r.bulk, r.received);
+  return fmt::format(R"({{"faults": {:.1f}, "requests": {:.1f}, "bytes_demand": {:.0f}, "bytes_bulk": {:.0f}, "bytes_sent": {:.0f}}})", r.faults, r.requests,
+                     r.demand, r.bulk, r.sent);
 }
 
 std::string json_row(const TopRow& r) {
@@ -93,8 +93,8 @@ std::string json_row(const TopRow& r) {
     text += fmt::format(R"("state": "{}", "processes": {}, "pages_present": {}, "pages_total": {}, "faults": {}, "pages_demand": {}, "pages_missing": {}, "reconnects": {}, )",
                         name_of(s.state), s.processes, s.pages_present, s.pages_total, s.faults, s.pages_demand, s.pages_missing, s.reconnects);
   else
-    text += fmt::format(R"("clients": {}, "requests": {}, "buffer_bytes": {}, "bytes_received": {}, "errors": {}, )", s.clients, s.requests, s.buffer_bytes,
-                        s.bytes_received, s.errors);
+    text += fmt::format(R"("clients": {}, "requests": {}, "buffer_bytes": {}, "bytes_sent": {}, "errors": {}, )", s.clients, s.requests, s.buffer_bytes,
+                        s.bytes_sent, s.errors);
   return text + fmt::format(R"("bytes_demand": {}, "bytes_bulk": {}, "queued": {}, "p50_us": {:.1f}, "p99_us": {:.1f}, "rates": {}}})", s.bytes_demand,
                             s.bytes_bulk, s.queued, r.p50, r.p99, json_rates(r));
 }
@@ -116,15 +116,14 @@ void copy_pager(const PagerCounters& c, TopSample& s) {
 }
 
 void copy_server(const ServerCounters& c, TopSample& s) {
-  s.clients = get(c.clients);
-  s.requests = get(c.requests);
+  s.clients = get(c.sessions);
+  s.requests = get(c.requests_demand) + get(c.requests_bulk);
+  s.bytes_sent = get(c.bytes_sent);
   s.buffer_bytes = get(c.buffer_bytes);
-  s.errors = get(c.errors);
+  s.errors = get(c.broken) + get(c.refused) + get(c.requests_failed);
   s.bytes_demand = get(c.bytes_demand);
   s.bytes_bulk = get(c.bytes_bulk);
-  s.bytes_received = get(c.bytes_received);
   s.queued = get(c.queued);
-  s.latency = LatencyView::of(c.request);
 }
 
 }  // namespace
@@ -156,7 +155,7 @@ std::vector<TopRow> rows_of(const std::vector<TopSample>& earlier, const std::ve
       row.requests = rate(before->requests, s.requests, seconds);
       row.demand = rate(before->bytes_demand, s.bytes_demand, seconds);
       row.bulk = rate(before->bytes_bulk, s.bytes_bulk, seconds);
-      row.received = rate(before->bytes_received, s.bytes_received, seconds);
+      row.sent = rate(before->bytes_sent, s.bytes_sent, seconds);
       if (const LatencyView since = s.latency - before->latency; since.total() > 0) latency = since;
     }
     row.p50 = latency.quantile(0.5);
@@ -179,8 +178,8 @@ std::string top_text(const std::vector<TopRow>& rows, unsigned width, bool colou
       if (is_pager(r)) text += pager_line(r, width, colour);
   }
   if (servers) {
-    text += "\n" + title(fmt::format("{:>7} {:<28} {:>7} {:>8} {:>12} {:>12} {:>12} {:>6} {:>10} {:>8} {:>8} {:>6}", "PID", "PAGE SERVER", "CLIENTS", "REQ/s", "DEMAND", "BULK",
-                                     "RECEIVED", "QUEUE", "BUFFERS", "p50", "p99", "ERRORS"), width, colour);
+    text += "\n" + title(fmt::format("{:>7} {:<40} {:>7} {:>8} {:>12} {:>12} {:>12} {:>6} {:>10} {:>6}", "PID", "PAGE SERVER", "CLIENTS", "REQ/s", "DEMAND", "BULK",
+                                     "ON THE WIRE", "QUEUE", "BUFFERS", "ERRORS"), width, colour);
     for (const TopRow& r : rows)
       if (!is_pager(r)) text += server_line(r, width);
   }

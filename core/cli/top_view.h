@@ -18,10 +18,10 @@ struct TopSample {
   PagerState state = PagerState::kStarting;
   uint64_t processes = 0, pages_present = 0, pages_total = 0, faults = 0, pages_demand = 0, pages_missing = 0, reconnects = 0;
   // Of a server.
-  uint64_t clients = 0, requests = 0, buffer_bytes = 0, errors = 0;
-  // Of both: page data by class (a pager's include what comes from its own disk), requests without an answer, and how long somebody waited.
-  uint64_t bytes_demand = 0, bytes_bulk = 0, bytes_received = 0, queued = 0;
-  LatencyView latency;
+  uint64_t clients = 0, requests = 0, bytes_sent = 0, buffer_bytes = 0, errors = 0;
+  // Of both: page data by class (a pager's include what comes from its own disk), and requests without an answer.
+  uint64_t bytes_demand = 0, bytes_bulk = 0, queued = 0;
+  LatencyView latency;  // a pager's faults
 };
 
 TopSample sample_of(const LiveView& view);
@@ -30,7 +30,7 @@ TopSample sample_of(const LiveView& view);
 struct TopRow {
   TopSample now;
   bool has_rates = false;  // there was an earlier sample; otherwise the rates are 0
-  double faults = 0, requests = 0, demand = 0, bulk = 0, received = 0;  // per second; the last three in bytes
+  double faults = 0, requests = 0, demand = 0, bulk = 0, sent = 0;  // per second; the last three in bytes
   double p50 = 0, p99 = 0;  // microseconds; since the earlier sample, or, if nothing happened since then or there is none, since the start
 };
 
