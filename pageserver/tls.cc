@@ -71,6 +71,7 @@ class TlsStream final : public Stream {
   std::optional<Error> failure_;  // the connection is dead
   short read_wants_ = POLLIN;
   short write_wants_ = POLLOUT;
+  bool established_ = false;   // bytes have gone, so that the handshake was done; after an error the library does not tell any more
   bool more_to_read_ = false;  // the last read() ended because its buffer was full
   // The record that is half sent: its length, 0 if there is none, and a hash of its bytes.
   size_t unsent_ = 0;
@@ -136,7 +137,7 @@ Error TlsStream::why(int code) const {
   if (code == SSL_ERROR_SYSCALL && errno != 0) return {errno, "the TLS connection broke: " + errno_text(errno)};
   const bool cut = code == SSL_ERROR_SYSCALL || ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING;
   if (!cut) return {EPROTO, connection_error()};
-  return {ECONNRESET, SSL_is_init_finished(ssl_.get()) ? "the TLS connection was cut: it ended without TLS's own end"
+  return {ECONNRESET, established_ ? "the TLS connection was cut: it ended without TLS's own end"
                                                        : "the other side closed the connection during the TLS handshake; its log tells why"};
 }
 
@@ -158,6 +159,7 @@ Result<size_t> TlsStream::read(std::span<std::byte> to) {
     size_t n = 0;
     const int result = SSL_read_ex(ssl_.get(), to.data() + got, to.size() - got, &n);
     if (result == 1) {
+      established_ = true;
       got += n;
       continue;
     }
@@ -185,6 +187,7 @@ Result<size_t> TlsStream::write_record(const std::byte* from, size_t length) {
   size_t n = 0;
   const int result = SSL_write_ex(ssl_.get(), from, length, &n);
   if (result == 1) {
+    established_ = true;
     unsent_ = 0;
     return n;
   }

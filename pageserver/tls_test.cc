@@ -318,6 +318,7 @@ TEST_CASE("the end is told from a cut") {
     REQUIRE(server.failure);
     INFO(server.failure->what);
     CHECK(server.failure->code == (orderly ? ENODATA : ECONNRESET));
+    CHECK(contains(server.failure->what, orderly ? "closed" : "was cut"));
     CHECK(server.heard == "last words");
   }
 }
