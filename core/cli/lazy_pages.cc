@@ -7,6 +7,7 @@
 #include "core/cli/action_scripts.h"
 #include "core/cli/background.h"
 #include "core/cli/commands.h"
+#include "core/cli/observe.h"
 #include "core/cli/pid_file.h"
 #include "core/cli/prefetch.h"
 #include "core/cli/remote.h"
@@ -30,6 +31,9 @@ Result<void> serve(Context& context, ActionScripts& scripts, const std::function
   daemon.pager.working_set_dir = context.images->fd();
   daemon.pager.record = o.record && !recorded;
   daemon.pager.keep_fds = pager_log_descriptors(o);
+  Observation observation = TRY(observe(LiveKind::kPager, context.images->name(), o));
+  daemon.pager.watch = watch_of(observation);
+  if (observation.metrics) daemon.pager.keep_fds.push_back(observation.metrics.get());
   daemon.ready = [&]() -> Result<void> {
     TRY(scripts.run("status-ready"));
     TRY(tell_status(o.status_fd));

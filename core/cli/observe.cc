@@ -1,5 +1,8 @@
 #include "core/cli/observe.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "core/base/log.h"
 #include "pageserver/endpoint.h"
 #include "pageserver/metrics.h"
@@ -19,6 +22,21 @@ Result<Observation> observe(LiveKind kind, const std::string& name, const Option
   }
   made.live = TRY(Live::publish(kind, name, where));
   return made;
+}
+
+lazy::Watch watch_of(Observation& observation) {
+  lazy::Watch watch;
+  watch.counters = &observation.live.pager();
+  watch.started = [&observation, server = std::make_shared<std::unique_ptr<pageserver::MetricsServer>>()] {
+    set(observation.live.page().pid, static_cast<uint64_t>(::getpid()));
+    if (!observation.metrics) return;
+    auto made = pageserver::MetricsServer::start(UniqueFd(::fcntl(observation.metrics.get(), F_DUPFD_CLOEXEC, 0)), observation.live.page());
+    if (made) *server = std::move(*made);
+    else LOG_WARNING("--metrics: {}", made.error().what);
+  };
+  // Of whichever process is the last: the object is another one in each.
+  watch.ended = [&observation] { observation.live.retire(); };
+  return watch;
 }
 
 }  // namespace faultline::cli

@@ -5,6 +5,7 @@
 #include "core/base/live.h"
 #include "core/base/unique_fd.h"
 #include "core/cli/options.h"
+#include "lazy/fault_loop.h"
 
 namespace faultline::cli {
 
@@ -18,5 +19,8 @@ struct Observation {
 
 // Publishes counters for `faultline top`, under the name that it shows. Errors: those of listening at --metrics.
 Result<Observation> observe(LiveKind kind, const std::string& name, const Options& options);
+
+// How a pager tells what it does. `observation` must outlive every pager; its listener is to be kept open in them.
+lazy::Watch watch_of(Observation& observation);
 
 }  // namespace faultline::cli

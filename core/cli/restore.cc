@@ -12,6 +12,7 @@
 #include "core/base/progress.h"
 #include "core/cli/action_scripts.h"
 #include "core/cli/commands.h"
+#include "core/cli/observe.h"
 #include "core/cli/pid_file.h"
 #include "core/cli/prefetch.h"
 #include "core/cli/remote.h"
@@ -22,7 +23,7 @@ namespace faultline::cli {
 namespace {
 
 // `work_dir`: where a lazy-pages daemon may listen, or -1.
-restore::Settings settings_of(const Options& o, int work_dir, RemoteServer* remote) {
+restore::Settings settings_of(const Options& o, int work_dir, RemoteServer* remote, Observation* observation) {
   restore::Settings settings;
   settings.work_dir = work_dir;
   if (remote) settings.remote = &remote->options;
@@ -35,6 +36,10 @@ restore::Settings settings_of(const Options& o, int work_dir, RemoteServer* remo
   settings.new_pidns = o.new_pidns;
   settings.leave_stopped = o.leave_stopped;
   settings.keep_fds = pager_log_descriptors(o);
+  if (observation) {
+    settings.watch = watch_of(*observation);
+    if (observation->metrics) settings.keep_fds.push_back(observation->metrics.get());
+  }
   return settings;
 }
 
@@ -80,7 +85,7 @@ Result<int> run_restore(Context& context) {
   const std::unique_ptr<RemoteServer> remote = TRY(remote_server(o));
   if (remote) TRY(fetch_images(*remote, *context.images));
   if (o.dry_run) {
-    fputs(TRY(restore::describe(*context.images, settings_of(o, -1, nullptr))).c_str(), stdout);
+    fputs(TRY(restore::describe(*context.images, settings_of(o, -1, nullptr, nullptr))).c_str(), stdout);
     return 0;
   }
   TRY(check_pid_file(o.pidfile));
@@ -105,9 +110,11 @@ Result<int> run_restore(Context& context) {
   };
   hooks.resumed = [&] { scripts.run_and_log("post-resume"); };
 
+  std::optional<Observation> observation;
+  if (o.lazy_pages) observation = TRY(observe(LiveKind::kPager, context.images->name(), o));
   const UniqueFd work_dir(::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!work_dir) return sys_error("cannot open the work directory");
-  const restore::Restored restored = TRY(restore::run(*context.images, settings_of(o, work_dir.get(), remote.get()), hooks));
+  const restore::Restored restored = TRY(restore::run(*context.images, settings_of(o, work_dir.get(), remote.get(), observation ? &*observation : nullptr), hooks));
   print_results(o, restored);
   if (o.exec_cmd) return execute(o.words);
   if (!o.detached) TRY(wait_for_root(restored.root));

@@ -334,6 +334,7 @@ class Coordinator {
     options.working_set_dir = dir_.fd();
     options.record = settings_.record && !recorded;
     options.keep_fds = settings_.keep_fds;
+    options.watch = settings_.watch;
     if (options.prefetch == lazy::Prefetch::kRecorded) TRY(pager.fill_recorded(dir_.fd(), kRecordedAtOnce));
     if (remote_ && !remote_->only) remote_->first.reset();  // the pager has its own
     return std::optional<pid_t>(TRY(pager.detach(options)));

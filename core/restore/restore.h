@@ -20,6 +20,7 @@ struct Settings {
   bool leave_stopped = false;
   lazy::RemoteOptions* remote = nullptr;    // where pages are that are not in the images; connected when they are needed
   int work_dir = -1;                        // where a lazy-pages daemon may listen; -1: none is looked for
+  lazy::Watch watch;                        // who watches the pager
   std::vector<int> keep_fds;                // descriptors that a pager must keep (of the log)
 };
 
