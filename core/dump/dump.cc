@@ -53,6 +53,7 @@ class Dump {
 
   // The last step: only now is there a checkpoint.
   Result<void> complete() {
+    TRY(store_->finish());
     image::InventoryEntry inventory;
     inventory.img_version = 2;
     inventory.fdinfo_per_id = true;
@@ -88,21 +89,19 @@ class Dump {
       for (const objects::SharedObject& object : shared) total += object.size;
       hooks_.total(total);
     }
-    const Written written_so_far = [this](uint64_t bytes) { return written(bytes); };
-    uint32_t pages_id = 1;
+    store_ = make_store();
     for (const DumpedTask& task : tasks_) {
       if (task.frozen->zombie()) continue;
       std::vector<Vaddr> stacks;
       for (const agent::StoppedThread& thread : task.frozen->threads) stacks.push_back(page_down(thread.registers.stack()));
       std::sort(stacks.begin(), stacks.end());
-      const MemoryCounts counts = TRY(write_memory(task.frozen->pid, task.space, stacks, dir_, pages_id++, written_so_far));
+      const MemoryCounts counts = TRY(write_memory(task.frozen->pid, task.space, stacks, *store_));
       stats.pages_scanned += counts.pages_scanned;
       stats.pages_written += counts.pages_written;
-      if (settings_.sync && counts.pages_written) dir_.begin_sync(fmt::format("pages-{}.img", pages_id - 1));
     }
     uint64_t scanned = 0, written = 0;
     for (const objects::SharedObject& object : shared) {
-      const MemoryCounts counts = TRY(write_shared(object, dir_, pages_id++, written_so_far));
+      const MemoryCounts counts = TRY(write_shared(object, *store_));
       scanned += counts.pages_scanned;
       written += counts.pages_written;
     }
@@ -110,6 +109,12 @@ class Dump {
     stats.shpages_written = written;
     stats.memdump_time = microseconds_since(begin);
     return {};
+  }
+
+  std::unique_ptr<PageStore> make_store() {
+    Written written_so_far = [this](uint64_t bytes) { return written(bytes); };
+    if (settings_.page_server.stream) return server_store(settings_.page_server, dir_, std::move(written_so_far));
+    return file_store(dir_, settings_.sync, std::move(written_so_far));
   }
 
   Result<void> images() {
@@ -160,6 +165,7 @@ class Dump {
   const Hooks& hooks_;
   objects::FileCollector files_;
   std::vector<DumpedTask> tasks_;
+  std::unique_ptr<PageStore> store_;
 };
 
 }  // namespace

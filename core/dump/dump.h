@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "core/dump/freeze.h"
+#include "core/dump/page_store.h"
 #include "core/image/image_dir.h"
 #include "core/objects/files.h"
 
@@ -15,6 +16,7 @@ struct Settings {
   objects::FilePolicy files;
   std::chrono::milliseconds timeout{10000};   // for stopping the tree
   bool sync = true;                           // images are on stable storage before the tree is killed
+  PageServer page_server;                     // with a stream, memory goes there; everything else into the directory all the same
 };
 
 // What the caller may want to do on the way. Any of them may be empty.
