@@ -8,6 +8,7 @@
 #include "core/cli/action_scripts.h"
 #include "core/cli/commands.h"
 #include "core/cli/front.h"
+#include "core/cli/page_server_link.h"
 #include "core/cli/stats.h"
 
 namespace faultline::cli {
@@ -53,7 +54,15 @@ Result<int> work(Context& context, const StopRequest& stop) {
     script_failed = !done;
     return done;
   };
-  auto done = dump::run(*context.images, settings_of(o), hooks);
+  dump::Settings settings = settings_of(o);
+  const std::unique_ptr<pageserver::TlsContext> tls = TRY(tls_context(o));
+  std::unique_ptr<pageserver::Stream> server;
+  if (o.page_server) {
+    // Before anything is stopped: a server that is not there must not cost the processes any time.
+    server = TRY(connect_page_server(o, tls.get()));
+    settings.page_server = {.stream = server.get(), .inherited = o.ps_socket >= 0, .stop = stop.fd()};
+  }
+  auto done = dump::run(*context.images, settings, hooks);
   bar.finish();
   if (!done && script_failed) {
     // The script's own exit code is what the caller is told.
@@ -88,6 +97,7 @@ constinit const Command kDumpCommand = {
     .examples = "  faultline dump -t 4711 -D images                    checkpoint and kill\n"
                 "  faultline dump -t 4711 -D images -R                 ... and let it run on\n"
                 "  faultline dump -t 4711 -D images -j                 a program that was started from a shell\n"
+                "  faultline dump -t 4711 -D images --page-server --port 9999    memory goes to a page server on this machine\n"
                 "  faultline dump -t 4711 -D images -o dump.log -v4    with a detailed log in images/dump.log\n",
     .images = true,
     .privileged = true,

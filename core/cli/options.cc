@@ -137,8 +137,8 @@ Result<void> check_combinations(const Options& o) {
   if (o.verb != kRestore && !o.inherit_fd.empty()) return refuse("--inherit-fd belongs to restore");
   if (o.verb != kRestore && o.mntns_compat_mode) return refuse("--mntns-compat-mode belongs to restore");
   if (!o.allow.empty() && !o.tls) return refuse("--allow needs --tls: only a certificate tells who a client is");
-  const bool fetches = (o.verb & (kRestore | kLazyPages)) && o.page_server;
-  if (fetches && o.port == 0 && o.ps_socket < 0) return refuse("--page-server needs --port PORT (and --address HOST), or --ps-socket FD");
+  const bool connects = (o.verb & (kDump | kRestore | kLazyPages)) && o.page_server;
+  if (connects && o.port == 0 && o.ps_socket < 0) return refuse("--page-server needs --port PORT (and --address HOST), or --ps-socket FD");
   if (!o.metrics.empty()) {
     if (o.verb != kLazyPages && !o.lazy_pages) return refuse("--metrics needs --lazy-pages: there is nothing to count without");
     if (auto address = pageserver::parse_metrics_address(o.metrics); !address) return wrap(address.error(), "--metrics");
