@@ -11,13 +11,17 @@ namespace {
 
 constexpr int kConnectMs = 10'000;
 
+Result<void> check_address(const pageserver::SocketAddress& address, const Options& o) {
+  const auto warning = TRY(pageserver::check_exposure(address, {.tls = o.tls, .insecure_network = o.insecure_network, .as_criu = o.as_criu}));
+  if (warning) LOG_WARNING("{}", *warning);
+  return {};
+}
+
 Result<void> check_peer(int socket, const Options& o) {
   pageserver::SocketAddress peer;
   peer.length = sizeof peer.storage;
   if (::getpeername(socket, reinterpret_cast<sockaddr*>(&peer.storage), &peer.length) < 0) return sys_error("the page server's address");
-  const auto warning = TRY(pageserver::check_exposure(peer, {.tls = o.tls, .insecure_network = o.insecure_network, .as_criu = o.as_criu}));
-  if (warning) LOG_WARNING("{}", *warning);
-  return {};
+  return check_address(peer, o);
 }
 
 // A page server says nothing unasked: whoever tries to read gets the handshake done, and nothing else.
@@ -50,6 +54,10 @@ Result<std::unique_ptr<pageserver::Stream>> connect_page_server(const Options& o
   auto stream = TRY(pageserver::tls_stream(std::move(socket), *tls, pageserver::TlsRole::kClient, o.tls_no_cn_verify ? "" : o.address));
   TRY(shake_hands(*stream));
   return stream;
+}
+
+Result<void> check_listening(const Options& o) {
+  return check_address(TRY(pageserver::resolve(o.address, static_cast<uint16_t>(o.port))).front(), o);
 }
 
 }  // namespace faultline::cli

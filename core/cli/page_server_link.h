@@ -16,4 +16,7 @@ Result<std::unique_ptr<pageserver::TlsContext>> tls_context(const Options& optio
 // Errors: those of the connection; EPERM if memory must not go there unencrypted.
 Result<std::unique_ptr<pageserver::Stream>> connect_page_server(const Options& options, const pageserver::TlsContext* tls);
 
+// Whether memory may be offered on the address that --address tells. Errors: EPERM, if it would go over a network unencrypted.
+Result<void> check_listening(const Options& options);
+
 }  // namespace faultline::cli

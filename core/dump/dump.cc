@@ -95,9 +95,10 @@ class Dump {
       std::vector<Vaddr> stacks;
       for (const agent::StoppedThread& thread : task.frozen->threads) stacks.push_back(page_down(thread.registers.stack()));
       std::sort(stacks.begin(), stacks.end());
-      const MemoryCounts counts = TRY(write_memory(task.frozen->pid, task.space, stacks, *store_));
+      const MemoryCounts counts = TRY(write_memory(task.frozen->pid, task.space, stacks, hooks_.serve ? LatePages::kLeft : LatePages::kStored, *store_));
       stats.pages_scanned += counts.pages_scanned;
       stats.pages_written += counts.pages_written;
+      stats.pages_lazy += counts.pages_left;
     }
     uint64_t scanned = 0, written = 0;
     for (const objects::SharedObject& object : shared) {
@@ -188,7 +189,18 @@ Result<image::DumpStatsEntry> run(const image::ImageDir& dir, const Settings& se
     static_cast<void>(tree.release(Afterwards::kRun));
     return Failure(done.error());
   }
-  TRY(tree.release(settings.afterwards));
+  if (!hooks.serve) {
+    TRY(tree.release(settings.afterwards));
+    return dump.stats;
+  }
+  // Whose program it is from now on, and what becomes of it here, is between `serve` and its client.
+  auto served = hooks.serve(tree);
+  dump.stats.frozen_time = microseconds_since(frozen);
+  // Without the processes that have the memory, the images are no checkpoint.
+  if (served.afterwards == Afterwards::kRun) static_cast<void>(dir.remove(kInventoryName));
+  auto released = tree.release(served.afterwards);
+  TRY(std::move(served.outcome));
+  TRY(std::move(released));
   return dump.stats;
 }
 

@@ -22,7 +22,7 @@ class Sink {
 
   Result<void> add(Vaddr start, Vaddr end, uint32_t flags) {
     const uint64_t pages = (end - start) / kPageSize;
-    if (flags & image::kPagePresent) counts_.pages_written += pages;
+    (flags & image::kPagePresent ? counts_.pages_written : counts_.pages_left) += pages;
     if (!runs_.empty() && runs_.back().flags == flags && runs_.back().end() == start) {
       runs_.back().pages += pages;
       return {};
@@ -55,8 +55,8 @@ class Sink {
 
 class Scanner {
  public:
-  Scanner(pid_t pid, int pagemap, const std::vector<Vaddr>& stack_pages, Sink& sink)
-      : pid_(pid), pagemap_(pagemap), stack_pages_(stack_pages), sink_(sink), regions_(kRegions) {}
+  Scanner(pid_t pid, int pagemap, const std::vector<Vaddr>& stack_pages, LatePages late, Sink& sink)
+      : pid_(pid), pagemap_(pagemap), stack_pages_(stack_pages), late_(late), sink_(sink), regions_(kRegions) {}
 
   Result<void> scan(const PrivateRange& range) {
     sink_.counts().pages_scanned += (range.end - range.start) / kPageSize;
@@ -89,19 +89,21 @@ class Scanner {
  private:
   // Pages in which a stack pointer stands must be there before the thread runs.
   Result<void> add(Vaddr start, Vaddr end, bool lazy) {
-    constexpr uint32_t kNow = image::kPagePresent, kLate = image::kPagePresent | image::kPageLazy;
+    constexpr uint32_t kNow = image::kPagePresent;
+    const auto late = static_cast<uint32_t>(late_);
     if (!lazy) return sink_.add(start, end, kNow);
     for (auto at = std::lower_bound(stack_pages_.begin(), stack_pages_.end(), start); at != stack_pages_.end() && *at < end; ++at) {
-      if (start < *at) TRY(sink_.add(start, *at, kLate));
+      if (start < *at) TRY(sink_.add(start, *at, late));
       TRY(sink_.add(*at, *at + kPageSize, kNow));
       start = *at + kPageSize;
     }
-    return start < end ? sink_.add(start, end, kLate) : Result<void>();
+    return start < end ? sink_.add(start, end, late) : Result<void>();
   }
 
   pid_t pid_;
   int pagemap_;
   const std::vector<Vaddr>& stack_pages_;
+  const LatePages late_;
   Sink& sink_;
   std::vector<page_region> regions_;
   uint64_t guard_ = PAGE_IS_GUARD;
@@ -109,12 +111,12 @@ class Scanner {
 
 }  // namespace
 
-Result<MemoryCounts> write_memory(pid_t pid, const AddressSpace& space, const std::vector<Vaddr>& stack_pages, PageStore& store) {
+Result<MemoryCounts> write_memory(pid_t pid, const AddressSpace& space, const std::vector<Vaddr>& stack_pages, LatePages late, PageStore& store) {
   UniqueFd pagemap(::open(fmt::format("/proc/{}/pagemap", pid).c_str(), O_RDONLY | O_CLOEXEC));
   if (!pagemap) return sys_error("/proc/{}/pagemap", pid);
   TRY(store.begin(pageserver::object_id(static_cast<uint64_t>(pid), pageserver::kTaskMemory)));
   Sink sink(store, TRY(MemoryReader::of_task(pid)));
-  Scanner scanner(pid, pagemap.get(), stack_pages, sink);
+  Scanner scanner(pid, pagemap.get(), stack_pages, late, sink);
   for (const PrivateRange& range : space.ranges) TRY(scanner.scan(range));
   return sink.finish();
 }
