@@ -33,22 +33,42 @@ dump::Settings settings_of(const Options& o) {
   return settings;
 }
 
-dump::LiveSettings live_settings(const Options& o, const pageserver::TlsContext* tls, ActionScripts& scripts) {
-  dump::LiveSettings live;
+// Memory that does not go into files here.
+struct Elsewhere {
+  // Everything that can fail, before anything is stopped: a server that is not there must not cost the processes any time.
+  Result<void> prepare(const Options& o, ActionScripts& scripts, int stop);
+  dump::PageServer page_server() const { return {.stream = server.get(), .inherited = inherited, .stop = live.stop}; }
+
+  std::unique_ptr<pageserver::TlsContext> tls;
+  std::unique_ptr<pageserver::Stream> server;  // to which it is sent
+  bool inherited = false;
+  dump::LiveSettings live;                     // how it is offered
+};
+
+Result<void> tell_ready(const Options& o, ActionScripts& scripts, const std::string& address) {
+  const int port = atoi(address.c_str() + address.rfind(':') + 1);
+  TRY(write_number_file("--portfile", o.portfile, port));
+  if (o.json) printf("{\"command\": \"dump\", \"address\": %s, \"port\": %d}\n", json_string(address).c_str(), port);
+  fflush(stdout);
+  TRY(scripts.run("status-ready"));
+  return tell_status(o.status_fd);
+}
+
+Result<void> Elsewhere::prepare(const Options& o, ActionScripts& scripts, int stop) {
+  tls = TRY(tls_context(o));
+  inherited = o.ps_socket >= 0;
+  live.stop = stop;
+  if (o.page_server) server = TRY(connect_page_server(o, tls.get()));
+  if (!o.lazy_pages) return {};
+  TRY(check_listening(o));
+  TRY(check_number_file("--portfile", o.portfile));
   live.address = o.address;
   live.port = static_cast<uint16_t>(o.port);
   live.page_timeout = std::chrono::seconds(o.page_timeout);
   if (o.leave_stopped) live.afterwards = dump::Afterwards::kStop;
-  if (tls) live.make_stream = [tls](UniqueFd socket) { return pageserver::tls_stream(std::move(socket), *tls, pageserver::TlsRole::kServer, ""); };
-  live.ready = [&o, &scripts](const std::string& address) -> Result<void> {
-    const int port = atoi(address.c_str() + address.rfind(':') + 1);
-    TRY(write_number_file("--portfile", o.portfile, port));
-    if (o.json) printf("{\"command\": \"dump\", \"address\": %s, \"port\": %d}\n", json_string(address).c_str(), port);
-    fflush(stdout);
-    TRY(scripts.run("status-ready"));
-    return tell_status(o.status_fd);
-  };
-  return live;
+  if (tls) live.make_stream = [this](UniqueFd socket) { return pageserver::tls_stream(std::move(socket), *tls, pageserver::TlsRole::kServer, ""); };
+  live.ready = [&o, &scripts](const std::string& address) { return tell_ready(o, scripts, address); };
+  return {};
 }
 
 // In a process of its own: a thread that was just stopped may be in a call that fails by that (core/dump/freeze.cc), and only who is still
@@ -78,19 +98,10 @@ Result<int> work(Context& context, const StopRequest& stop) {
     return done;
   };
   dump::Settings settings = settings_of(o);
-  const std::unique_ptr<pageserver::TlsContext> tls = TRY(tls_context(o));
-  std::unique_ptr<pageserver::Stream> server;
-  if (o.page_server) {
-    // Before anything is stopped: a server that is not there must not cost the processes any time.
-    server = TRY(connect_page_server(o, tls.get()));
-    settings.page_server = {.stream = server.get(), .inherited = o.ps_socket >= 0, .stop = stop.fd()};
-  }
-  dump::LiveSettings live = live_settings(o, tls.get(), scripts);
-  live.stop = stop.fd();
-  if (o.lazy_pages) {
-    TRY(check_listening(o));
-    hooks.serve = [&](dump::FrozenTree& tree) { return dump::serve_live(*context.images, tree, live); };
-  }
+  Elsewhere elsewhere;
+  TRY(elsewhere.prepare(o, scripts, stop.fd()));
+  settings.page_server = elsewhere.page_server();
+  if (o.lazy_pages) hooks.serve = [&](dump::FrozenTree& tree) { return dump::serve_live(*context.images, tree, elsewhere.live); };
   auto done = dump::run(*context.images, settings, hooks);
   bar.finish();
   if (!done && script_failed) {
