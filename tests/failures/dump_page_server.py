@@ -19,6 +19,7 @@ def check(box):
         compare_with_memory(box, program)
     for program in PROGRAMS:
         restore_joined(box, program)
+    own_server(box)
     inherited_socket(box)
     encrypted(box)
     failing_servers(box)
@@ -67,6 +68,20 @@ def restore_joined(box, program):
     box.must('restore of the joined images', box.restore())
     run.unharmed('restored from joined images')
     box.expect_empty(program)
+
+
+def own_server(box):
+    """Both sides are ours, and share the directory, as on one machine they may."""
+    run = Run(box, 'mem_shared_anonymous')
+    box.images = fresh(run.box.path('images'))
+    server, port = box.page_server()
+    box.must('dump into a page server', box.dump(run.pid, '--page-server', '--port', str(port)))
+    if box.wait(server, 'the page server to end') != 0:
+        raise Failed('the page server did not end with 0')
+    box.expect_empty('after the dump')
+    box.must('restore', box.restore('--lazy-pages'))
+    run.unharmed('restored from what a page server took in')
+    box.expect_empty('own server')
 
 
 def inherited_socket(box):
