@@ -7,6 +7,7 @@ Result<void> PageSource::copy(const Range& range, std::span<std::byte>) {
 }
 
 Result<void> PageSource::opened(uint64_t) { return {}; }
+void PageSource::closed(uint64_t) {}
 Result<void> PageSource::commit(uint64_t) { return {}; }
 Result<void> PageSource::done(uint64_t) { return {}; }
 void PageSource::revoked(uint64_t) {}

@@ -45,10 +45,15 @@ class PageSource {
 
   // What a live source does at OPEN, COMMIT, DONE and REVOKED (PROTOCOL.md, section 5); an error is sent to the client as FAILED, and
   // ends the connection if it comes from opened(). Stored pages can be read by anybody at any time: nothing to do.
+  // A client of CRIU's protocol has the number 0; its first GET is OPEN and COMMIT, its CLOSE is DONE.
   virtual Result<void> opened(uint64_t client);
+  // A connection for which opened() was called, and succeeded, has ended.
+  virtual void closed(uint64_t client);
   virtual Result<void> commit(uint64_t client);
   virtual Result<void> done(uint64_t client);
   virtual void revoked(uint64_t client);
+  // Whether clients that connect now are to be sent REVOKE at once.
+  virtual bool is_revoking() const { return false; }
 };
 
 // The sources of a server.

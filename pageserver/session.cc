@@ -39,6 +39,7 @@ Session::Session(Sources& sources, Counters& counters, SessionOptions options)
 }
 
 Session::~Session() {
+  if (source_) source_->closed(client_);
   --counters_.sessions;
   counters_.queued -= urgent_.size() + bulk_.size();
 }
@@ -93,6 +94,7 @@ Result<void> Session::parse_criu(const CriuHeader& header) {
     case kCriuParent: reply({}, 0, bytes_of(zero)); return {};
     case kCriuClose:
     case kCriuForceClose:
+      if (source_) TRY(source_->done(client_));
       reply({}, 0, bytes_of(zero));
       over_ = true;
       return {};
@@ -101,8 +103,9 @@ Result<void> Session::parse_criu(const CriuHeader& header) {
   if (!source_) {
     auto source = sources_.find("");
     if (!source) return wrap(source.error(), "a client that speaks CRIU's protocol can only have the checkpoint in the served directory itself");
+    TRY((*source)->opened(client_));
     source_ = std::move(*source);
-    TRY(source_->opened(0));
+    TRY(source_->commit(client_));
   }
   if (header.object == 0 || header.object >= kPidEnd || header.vaddr % kPageSize != 0 || header.vaddr >= kUserEnd || header.pages == 0)
     return error(EBADMSG, "{} pages at {:#x} of process {} cannot be", header.pages, header.vaddr, header.object);
@@ -162,7 +165,9 @@ Result<void> Session::parse_open(const Frame& frame) {
     fail(frame.header.id, source.error());
     return {};
   }
-  if (auto opened = (*source)->opened(open.client); !opened) {
+  const bool nameless = open.client == 0 && (*source)->kind() == SourceKind::kLive;
+  auto opened = nameless ? error(EINVAL, "a frozen program is given only to a client with a number other than 0") : (*source)->opened(open.client);
+  if (!opened) {
     LOG_WARNING("page server: {} is refused: {}", peer(), opened.error().what);
     fail(frame.header.id, opened.error());
     over_ = true;
@@ -174,6 +179,7 @@ Result<void> Session::parse_open(const Frame& frame) {
   packing_ = choose(open.compressions);
   LOG_INFO("page server: {} has opened the checkpoint \"{}\"", peer(), printable(name_));
   reply(FrameType::kReady, frame.header.id, encode(Ready{.compressed = packing_, .kind = source_->kind()}));
+  if (source_->is_revoking()) revoke();
   return {};
 }
 

@@ -29,6 +29,7 @@ class StoredSource : public PageSource {
     int64_t seconds, nanoseconds;
     bool operator==(const Version&) const = default;
   };
+  static Result<Version> version_of(const image::ImageDir& dir);
   StoredSource(image::ImageDir dir, Version version) : dir_(std::move(dir)), version_(version) {}
 
   const image::ImageDir& dir() const { return dir_; }
@@ -39,7 +40,6 @@ class StoredSource : public PageSource {
   // The pagemap and pages images as a restore with late memory wants them (PROTOCOL.md, end of section 3), by name.
   using LeanFiles = std::map<std::string, ServedFile>;
 
-  static Result<Version> version_of(const image::ImageDir& dir);
   Result<const image::PageIndex*> load_index(ObjectId object);
   Result<void> add_lean(LeanFiles& files, const std::string& pagemap, ObjectId object, uint32_t& spare_id);
   Result<const LeanFiles*> lean_files();

@@ -1,13 +1,18 @@
-#include "core/dump/dump.h"
+#include "core/dump/live.h"
 
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 
 #include "core/base/progress.h"
 #include "core/cli/action_scripts.h"
+#include "core/cli/background.h"
 #include "core/cli/commands.h"
 #include "core/cli/front.h"
+#include "core/cli/json_text.h"
+#include "core/cli/page_server_link.h"
+#include "core/cli/pid_file.h"
 #include "core/cli/stats.h"
 
 namespace faultline::cli {
@@ -22,9 +27,48 @@ dump::Settings settings_of(const Options& o) {
   settings.files.shell_job = o.shell_job;
   settings.files.ghost_limit = o.ghost_limit;
   settings.files.evasive_devices = o.evasive_devices;
-  settings.sync = o.sync;
+  // A program that is handed over is lost with this machine anyway, whatever is on its disks.
+  settings.sync = o.sync && !o.lazy_pages;
   settings.timeout = std::chrono::seconds(o.timeout);
   return settings;
+}
+
+// Memory that does not go into files here.
+struct Elsewhere {
+  // Everything that can fail, before anything is stopped: a server that is not there must not cost the processes any time.
+  Result<void> prepare(const Options& o, ActionScripts& scripts, int stop);
+  dump::PageServer page_server() const { return {.stream = server.get(), .inherited = inherited, .stop = live.stop}; }
+
+  std::unique_ptr<pageserver::TlsContext> tls;
+  std::unique_ptr<pageserver::Stream> server;  // to which it is sent
+  bool inherited = false;
+  dump::LiveSettings live;                     // how it is offered
+};
+
+Result<void> tell_ready(const Options& o, ActionScripts& scripts, const std::string& address) {
+  const int port = atoi(address.c_str() + address.rfind(':') + 1);
+  TRY(write_number_file("--portfile", o.portfile, port));
+  if (o.json) printf("{\"command\": \"dump\", \"address\": %s, \"port\": %d}\n", json_string(address).c_str(), port);
+  fflush(stdout);
+  TRY(scripts.run("status-ready"));
+  return tell_status(o.status_fd);
+}
+
+Result<void> Elsewhere::prepare(const Options& o, ActionScripts& scripts, int stop) {
+  tls = TRY(tls_context(o));
+  inherited = o.ps_socket >= 0;
+  live.stop = stop;
+  if (o.page_server) server = TRY(connect_page_server(o, tls.get()));
+  if (!o.lazy_pages) return {};
+  TRY(check_listening(o));
+  TRY(check_number_file("--portfile", o.portfile));
+  live.address = o.address;
+  live.port = static_cast<uint16_t>(o.port);
+  live.page_timeout = std::chrono::seconds(o.page_timeout);
+  if (o.leave_stopped) live.afterwards = dump::Afterwards::kStop;
+  if (tls) live.make_stream = [this](UniqueFd socket) { return pageserver::tls_stream(std::move(socket), *tls, pageserver::TlsRole::kServer, ""); };
+  live.ready = [&o, &scripts](const std::string& address) { return tell_ready(o, scripts, address); };
+  return {};
 }
 
 // In a process of its own: a thread that was just stopped may be in a call that fails by that (core/dump/freeze.cc), and only who is still
@@ -53,7 +97,12 @@ Result<int> work(Context& context, const StopRequest& stop) {
     script_failed = !done;
     return done;
   };
-  auto done = dump::run(*context.images, settings_of(o), hooks);
+  dump::Settings settings = settings_of(o);
+  Elsewhere elsewhere;
+  TRY(elsewhere.prepare(o, scripts, stop.fd()));
+  settings.page_server = elsewhere.page_server();
+  if (o.lazy_pages) hooks.serve = [&](dump::FrozenTree& tree) { return dump::serve_live(*context.images, tree, elsewhere.live); };
+  auto done = dump::run(*context.images, settings, hooks);
   bar.finish();
   if (!done && script_failed) {
     // The script's own exit code is what the caller is told.
@@ -84,10 +133,15 @@ constinit const Command kDumpCommand = {
     .description = "Stops the processes, writes their state and memory into the images directory, and then kills them (default), lets them\n"
                    "run on (-R) or leaves them stopped (-s). They are killed only once the checkpoint is complete on stable storage. If\n"
                    "anything fails, or the command is interrupted or killed, they run on as before, and no inventory is left in the\n"
-                   "directory. What cannot be saved is refused by name before anything was changed.\n",
+                   "directory. What cannot be saved is refused by name before anything was changed.\n"
+                   "With --lazy-pages, memory stays in the frozen processes. A restore --lazy-pages --page-server elsewhere takes the program\n"
+                   "over and fetches it; when it has everything, the processes here are killed (or left stopped, -s). Until it takes over,\n"
+                   "they can be let go by SIGINT or SIGTERM; after that, these ask for the program back.\n",
     .examples = "  faultline dump -t 4711 -D images                    checkpoint and kill\n"
                 "  faultline dump -t 4711 -D images -R                 ... and let it run on\n"
                 "  faultline dump -t 4711 -D images -j                 a program that was started from a shell\n"
+                "  faultline dump -t 4711 -D images --page-server --port 9999    memory goes to a page server on this machine\n"
+                "  faultline dump -t 4711 -D images --lazy-pages --port 9999    offers the program, frozen, to a restore elsewhere\n"
                 "  faultline dump -t 4711 -D images -o dump.log -v4    with a detailed log in images/dump.log\n",
     .images = true,
     .privileged = true,

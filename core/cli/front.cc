@@ -6,7 +6,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+
+#include "core/base/log.h"
 
 namespace faultline::cli {
 
@@ -26,6 +29,10 @@ Result<int> wait_in_front(pid_t child) {
   ::sigaddset(&wanted, SIGCHLD);
   for (int signal : kStopSignals)
     if (!is_ignored(signal)) ::sigaddset(&wanted, signal);
+  // Whoever reads a descriptor that was handed to us to its end (--status-fd) must not wait for us: the work has it.
+  const auto log = static_cast<unsigned>(log::descriptor());
+  if (log > 2) (void)::close_range(3, log - 1, 0);
+  (void)::close_range(std::max(log, 2U) + 1, ~0U, 0);
   int status = 0;
   for (;;) {
     const int signal = ::sigwaitinfo(&wanted, nullptr);

@@ -127,6 +127,14 @@ std::vector<std::string> find_without_effect(const Options& options, Verb verb) 
 }
 
 // Options that only make sense together with others.
+// A program that is given away.
+Result<void> check_live(const Options& o) {
+  if (o.leave_running) return error(EINVAL, "with --lazy-pages the program goes to another host: --leave-running would have it run twice; leave it out, or use --leave-stopped");
+  if (o.page_server || o.ps_socket >= 0)
+    return error(EINVAL, "--lazy-pages keeps the memory here for others to fetch, --page-server sends it away; give one of them");
+  return {};
+}
+
 Result<void> check_combinations(const Options& o) {
   const auto refuse = [](const char* text) { return error(EINVAL, "{}", text); };
   if (o.verb == kDump && o.tree == 0) return refuse("no process given; say which one with --tree PID");
@@ -137,12 +145,13 @@ Result<void> check_combinations(const Options& o) {
   if (o.verb != kRestore && !o.inherit_fd.empty()) return refuse("--inherit-fd belongs to restore");
   if (o.verb != kRestore && o.mntns_compat_mode) return refuse("--mntns-compat-mode belongs to restore");
   if (!o.allow.empty() && !o.tls) return refuse("--allow needs --tls: only a certificate tells who a client is");
-  const bool fetches = (o.verb & (kRestore | kLazyPages)) && o.page_server;
-  if (fetches && o.port == 0 && o.ps_socket < 0) return refuse("--page-server needs --port PORT (and --address HOST), or --ps-socket FD");
+  const bool connects = (o.verb & (kDump | kRestore | kLazyPages)) && o.page_server;
+  if (connects && o.port == 0 && o.ps_socket < 0) return refuse("--page-server needs --port PORT (and --address HOST), or --ps-socket FD");
   if (!o.metrics.empty()) {
     if (o.verb != kLazyPages && !o.lazy_pages) return refuse("--metrics needs --lazy-pages: there is nothing to count without");
     if (auto address = pageserver::parse_metrics_address(o.metrics); !address) return wrap(address.error(), "--metrics");
   }
+  if (o.verb == kDump && o.lazy_pages) TRY(check_live(o));
   if (o.verb == kPreDump && o.lazy_pages) return refuse("pre-dump cannot work with --lazy-pages");
   return {};
 }

@@ -179,7 +179,6 @@ TEST_CASE("what is not implemented is refused by name, its default is not") {
   CHECK(contains(refused({"restore", "--root", "/x"}), "--root"));
   CHECK(contains(refused({"dump", "-t1", "--link-remap"}), "--ghost-limit"));  // the way out
   CHECK(contains(refused({"dump", "-t1", "--manage-cgroups"}), "--manage-cgroups=ignore"));
-  CHECK(contains(refused({"dump", "-t1", "--lazy-pages"}), "--lazy-pages"));
   accepted({"restore", "--lazy-pages"});
   accepted({"dump", "-t1", "--no-tcp-established"});
   accepted({"dump", "-t1", "--manage-cgroups=ignore"});
@@ -194,6 +193,9 @@ TEST_CASE("options that contradict each other are refused") {
   CHECK(contains(refused({"dump"}), "--tree"));
   CHECK(contains(refused({"dump", "-t1", "-R", "-s"}), "--leave-stopped"));
   CHECK(contains(refused({"dump", "-t1", "--inherit-fd", "fd[3]:x"}), "--inherit-fd"));
+  CHECK(contains(refused({"dump", "-t1", "-R", "--lazy-pages"}), "--leave-running"));
+  CHECK(contains(refused({"dump", "-t1", "--lazy-pages", "--page-server", "--port=1"}), "--page-server"));
+  accepted({"dump", "-t1", "-s", "--lazy-pages"});
   CHECK(contains(bad({"frobnicate"}), "frobnicate"));
   CHECK(contains(refused({"dump", "-t1", "word"}), "word"));
   CHECK(contains(refused({"decode"}), "FILE"));

@@ -53,6 +53,7 @@ class Dump {
 
   // The last step: only now is there a checkpoint.
   Result<void> complete() {
+    TRY(store_->finish());
     image::InventoryEntry inventory;
     inventory.img_version = 2;
     inventory.fdinfo_per_id = true;
@@ -88,21 +89,20 @@ class Dump {
       for (const objects::SharedObject& object : shared) total += object.size;
       hooks_.total(total);
     }
-    const Written written_so_far = [this](uint64_t bytes) { return written(bytes); };
-    uint32_t pages_id = 1;
+    store_ = make_store();
     for (const DumpedTask& task : tasks_) {
       if (task.frozen->zombie()) continue;
       std::vector<Vaddr> stacks;
       for (const agent::StoppedThread& thread : task.frozen->threads) stacks.push_back(page_down(thread.registers.stack()));
       std::sort(stacks.begin(), stacks.end());
-      const MemoryCounts counts = TRY(write_memory(task.frozen->pid, task.space, stacks, dir_, pages_id++, written_so_far));
+      const MemoryCounts counts = TRY(write_memory(task.frozen->pid, task.space, stacks, hooks_.serve ? LatePages::kLeft : LatePages::kStored, *store_));
       stats.pages_scanned += counts.pages_scanned;
       stats.pages_written += counts.pages_written;
-      if (settings_.sync && counts.pages_written) dir_.begin_sync(fmt::format("pages-{}.img", pages_id - 1));
+      stats.pages_lazy += counts.pages_left;
     }
     uint64_t scanned = 0, written = 0;
     for (const objects::SharedObject& object : shared) {
-      const MemoryCounts counts = TRY(write_shared(object, dir_, pages_id++, written_so_far));
+      const MemoryCounts counts = TRY(write_shared(object, *store_));
       scanned += counts.pages_scanned;
       written += counts.pages_written;
     }
@@ -110,6 +110,12 @@ class Dump {
     stats.shpages_written = written;
     stats.memdump_time = microseconds_since(begin);
     return {};
+  }
+
+  std::unique_ptr<PageStore> make_store() {
+    Written written_so_far = [this](uint64_t bytes) { return written(bytes); };
+    if (settings_.page_server.stream) return server_store(settings_.page_server, dir_, std::move(written_so_far));
+    return file_store(dir_, settings_.sync, std::move(written_so_far));
   }
 
   Result<void> images() {
@@ -160,6 +166,7 @@ class Dump {
   const Hooks& hooks_;
   objects::FileCollector files_;
   std::vector<DumpedTask> tasks_;
+  std::unique_ptr<PageStore> store_;
 };
 
 }  // namespace
@@ -182,7 +189,18 @@ Result<image::DumpStatsEntry> run(const image::ImageDir& dir, const Settings& se
     static_cast<void>(tree.release(Afterwards::kRun));
     return Failure(done.error());
   }
-  TRY(tree.release(settings.afterwards));
+  if (!hooks.serve) {
+    TRY(tree.release(settings.afterwards));
+    return dump.stats;
+  }
+  // Whose program it is from now on, and what becomes of it here, is between `serve` and its client.
+  auto served = hooks.serve(tree);
+  dump.stats.frozen_time = microseconds_since(frozen);
+  // Without the processes that have the memory, the images are no checkpoint.
+  if (served.afterwards == Afterwards::kRun) static_cast<void>(dir.remove(kInventoryName));
+  auto released = tree.release(served.afterwards);
+  TRY(std::move(served.outcome));
+  TRY(std::move(released));
   return dump.stats;
 }
 

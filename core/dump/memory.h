@@ -1,28 +1,26 @@
 #pragma once
 
-#include <functional>
 #include <vector>
 
 #include "core/dump/areas.h"
-#include "core/image/image_dir.h"
+#include "core/dump/page_store.h"
 
 namespace faultline::dump {
 
 struct MemoryCounts {
   uint64_t pages_scanned = 0;
   uint64_t pages_written = 0;
+  uint64_t pages_left = 0;  // that are fetched from the process later
 };
 
-// Called with bytes that were written, from two threads. An error ends the writing.
-using Written = std::function<Result<void>(uint64_t bytes)>;
+// What becomes of pages that may come when the process runs again.
+enum class LatePages : uint32_t { kStored = image::kPagePresent | image::kPageLazy, kLeft = image::kPageLazy };
 
-// Writes pagemap-<pid>.img and pages-<pages_id>.img. Pages that were never touched, zero pages and unchanged pages of files are left out.
-// `stack_pages` are not to be delivered late. Memory use does not depend on the size of the process. Nothing is written (and `pages_id`
-// is not used) if there is no content. The process is frozen.
-Result<MemoryCounts> write_memory(pid_t pid, const AddressSpace& space, const std::vector<Vaddr>& stack_pages, const image::ImageDir& dir,
-                                  uint32_t pages_id, const Written& written);
+// Puts the memory of a frozen process into `store`. Pages that were never touched, zero pages and unchanged pages of files are left out.
+// `stack_pages` are not to be delivered late.
+Result<MemoryCounts> write_memory(pid_t pid, const AddressSpace& space, const std::vector<Vaddr>& stack_pages, LatePages late, PageStore& store);
 
-// The same for a memory object: pagemap-shmem-<shmid>.img; holes are left out.
-Result<MemoryCounts> write_shared(const objects::SharedObject& object, const image::ImageDir& dir, uint32_t pages_id, const Written& written);
+// The same for a memory object; holes are left out.
+Result<MemoryCounts> write_shared(const objects::SharedObject& object, PageStore& store);
 
 }  // namespace faultline::dump

@@ -95,6 +95,18 @@ Result<void> Tracee::to_signal_stop() {
   return {};
 }
 
+Result<void> Tracee::take_waiting_stop() {
+  const uint64_t mask = TRY(blocked_signals());
+  // No other signal that waits may come first.
+  TRY(block_signals(~uint64_t{0}));
+  TRY(resume());
+  const int status = TRY(wait());
+  TRY(block_signals(mask));
+  if (status >> 16 != 0 || WSTOPSIG(status) != SIGSTOP) return error(EIO, "thread {} stopped otherwise ({:#x}) than by the SIGSTOP that waited for it", tid_, status);
+  signals_.pop_back();  // dropped, not to be given back
+  return {};
+}
+
 Result<void> Tracee::run_one_syscall() {
   for (int stops = 0; stops < 2;) {
     if (::ptrace(PTRACE_SYSCALL, tid_, nullptr, nullptr) < 0) return sys_error("thread {} cannot be resumed", tid_);

@@ -39,6 +39,9 @@ class Tracee {
   // From any other stop to one on the way of signal delivery, where the kernel decides whether an interrupted system call goes on.
   // No instruction of the thread is executed.
   Result<void> to_signal_stop();
+  // Takes away a SIGSTOP that waits for the thread's process, before it has had any effect. Must only be called if there is one: else the
+  // thread would run. No instruction of the thread is executed.
+  Result<void> take_waiting_stop();
   Result<uint64_t> blocked_signals() const;
   Result<void> block_signals(uint64_t mask);
   // Takes back `die_with_us`.

@@ -171,7 +171,7 @@ class Box:
 
     # -- the product
 
-    def faultline(self, verb, *args, images=None, prepare=None, wait=True):
+    def faultline(self, verb, *args, images=None, prepare=None, pass_fds=(), wait=True):
         """Runs a verb. (exit status, path of its log, which also holds what it printed) or, without waiting, (pid, log)."""
         if verb == 'restore':
             self.forget_the_dead()
@@ -180,7 +180,7 @@ class Box:
         argv = [self.binary, verb, '-D', images or self.images, '-W', self.logs, '-o', log, '-v4', *args]
         with open(self.path('commands.txt'), 'a', encoding='utf-8') as f:
             f.write(' '.join(argv) + '\n')
-        pid = self.spawn(argv, log + '.out', cwd=self.logs, session=False, prepare=prepare)
+        pid = self.spawn(argv, log + '.out', cwd=self.logs, session=False, prepare=prepare, pass_fds=pass_fds)
         if not wait:
             return pid, log
         status = self.wait(pid, f'faultline {verb}')
