@@ -169,7 +169,7 @@ Result<void> run_daemon(const image::ImageDir& dir, const image::Checkpoint& che
   if (options.remote) {
     // Restore does not wait for us before the processes run, so that the source must be told now.
     if (options.remote->live) TRY(options.remote->first->commit(options.remote->page_timeout));
-    options.remote->first.reset();
+    if (!options.remote->only) options.remote->leave_first();
   }
   GuardOptions guard;
   guard.loop.prefetch = options.pager.prefetch;

@@ -17,6 +17,7 @@
 
 #include "core/base/log.h"
 #include "core/base/scope_exit.h"
+#include "core/sys/time_slice.h"
 
 namespace faultline::lazy {
 
@@ -153,6 +154,7 @@ bool FaultLoop::complete(Space& space) {
 void FaultLoop::signal_done() { notify(done_.get()); }
 
 void FaultLoop::work(Worker& worker) {
+  if (memory_.remote != nullptr) sys::short_time_slice();
   if (worker.cpu >= 0) {
     cpu_set_t set;
     CPU_ZERO(&set);

@@ -30,6 +30,11 @@ Result<void> RemoteOptions::connect_first() {
   return {};
 }
 
+void RemoteOptions::leave_first() {
+  if (first) first->close();
+  first.reset();
+}
+
 RemotePort::RemotePort(const RemoteOptions& options, bool first, const Memory& memory, FaultServer& server, Hooks hooks, int epoll, std::atomic<int>& slot)
     : options_(options), memory_(memory), server_(server), hooks_(std::move(hooks)), epoll_(epoll), slot_(slot) {
   for (uint32_t i = 0; i < memory.indexes.size(); ++i) indexes_.try_emplace(memory.indexes[i].object, i);
@@ -41,6 +46,7 @@ RemotePort::RemotePort(const RemoteOptions& options, bool first, const Memory& m
 }
 
 RemotePort::~RemotePort() {
+  if (client_ && client_ != options_.only) client_->close();
   slot_ = -1;
   count_down(server_.counters().queued, asked_.size());
 }

@@ -33,6 +33,8 @@ struct RemoteOptions {
 
   // Makes the first connection, and learns who is there. Errors: those of the connection, ENOENT if there is no such checkpoint.
   Result<void> connect_first();
+  // Ends it.
+  void leave_first();
 };
 
 // One connection of the pager to the page server: what was asked for, and by whom, what comes, and what to do when it breaks. Connects anew

@@ -36,6 +36,9 @@ class Client {
   // The connection may still be in the making. Errors: those of making a buffer.
   static Result<Client> start(std::unique_ptr<Stream> stream, const ClientOptions& options);
 
+  // Tells the server that this is the end. Not by a destructor: after fork(2) there are two of us, and one connection.
+  void close() { stream_->shutdown(); }
+
   int fd() const { return stream_->fd(); }
   // What poll(2) is to wait for before receive() or flush() can do something.
   short wanted_events() const;

@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "core/base/log.h"
+#include "core/sys/time_slice.h"
 #include "pageserver/endpoint.h"
 
 namespace faultline::pageserver {
@@ -72,6 +73,7 @@ void Worker::adopt(UniqueFd connection) {
 }
 
 void Worker::run() {
+  sys::short_time_slice();
   auto done = serve();
   if (!done) LOG_ERROR("{}", done.error().what);
 }

@@ -60,13 +60,16 @@ Result<void> Elsewhere::prepare(const Options& o, ActionScripts& scripts, int st
   live.stop = stop;
   if (o.page_server) server = TRY(connect_page_server(o, tls.get()));
   if (!o.lazy_pages) return {};
-  TRY(check_listening(o));
+  TRY(check_network(o.address, o));
   TRY(check_number_file("--portfile", o.portfile));
   live.address = o.address;
   live.port = static_cast<uint16_t>(o.port);
   live.page_timeout = std::chrono::seconds(o.page_timeout);
   if (o.leave_stopped) live.afterwards = dump::Afterwards::kStop;
-  if (tls) live.make_stream = [this](UniqueFd socket) { return pageserver::tls_stream(std::move(socket), *tls, pageserver::TlsRole::kServer, ""); };
+  if (tls)
+    live.make_stream = [this, client = wanted_client(o)](UniqueFd socket) {
+      return pageserver::tls_stream(std::move(socket), *tls, pageserver::TlsRole::kServer, client);
+    };
   live.ready = [&o, &scripts](const std::string& address) { return tell_ready(o, scripts, address); };
   return {};
 }

@@ -176,7 +176,7 @@ const Spec kTable[] = {
     {"new-pidns", 0, Form::kFlag, nullptr, R, R, Group::kOwn, &O::new_pidns, "restore into a fresh pid namespace, where no pid is taken"},
     {"allow", 0, Form::kRequired, "NAME", S, S, Group::kOwn, &O::allow,
      "serve only clients with this name in their certificate; may be given several times; needs --tls"},
-    {"insecure-network", 0, Form::kFlag, nullptr, D | S, D | S, Group::kOwn, &O::insecure_network,
+    {"insecure-network", 0, Form::kFlag, nullptr, D | R | L | S, D | R | L | S, Group::kOwn, &O::insecure_network,
      "let memory go unencrypted over a network that is not this machine's own loopback"},
     {"checkpoint", 0, Form::kRequired, "NAME", R | L, R | L, Group::kOwn, &O::checkpoint,
      "which checkpoint of the page server, by its path below the directory that is served (default: the one in that directory itself)"},

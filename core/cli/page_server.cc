@@ -13,6 +13,7 @@
 #include "core/cli/commands.h"
 #include "core/cli/json_text.h"
 #include "core/cli/observe.h"
+#include "core/cli/page_server_link.h"
 #include "core/cli/pid_file.h"
 #include "core/sys/service.h"
 #include "pageserver/catalog.h"
@@ -57,13 +58,6 @@ Result<Door> describe(UniqueFd listener) {
   return door;
 }
 
-Result<void> check_address(const Options& o, const std::string& host, uint16_t port) {
-  for (const auto& address : TRY(pageserver::resolve(host, port)))
-    if (const auto warning = TRY(pageserver::check_exposure(address, {.tls = o.tls, .insecure_network = o.insecure_network, .as_criu = o.as_criu})))
-      LOG_WARNING("page server: {}", *warning);
-  return {};
-}
-
 // Opened before the daemon is forked, so that failures are told to the caller, and a client may connect once the command has returned.
 Result<Door> open_door(const Options& o) {
   if (o.port > UINT16_MAX) return error(EINVAL, "--port: {} is no port; the highest is {}", o.port, UINT16_MAX);
@@ -79,7 +73,7 @@ Result<Door> open_door(const Options& o) {
   // CRIU's server listens everywhere unless it is told otherwise.
   const std::string host = o.address.empty() && o.as_criu ? "0.0.0.0" : o.address;
   const auto port = static_cast<uint16_t>(o.port);
-  TRY(check_address(o, host, port));
+  TRY(check_network(host, o));
   return describe(TRY(pageserver::listen_on(host, port, 1024)).socket);
 }
 
@@ -93,7 +87,6 @@ class PageServer {
   Result<int> receive(const Ready& ready);
 
  private:
-  Result<void> prepare_tls();
   Result<void> block_signals();
   Result<void> say_ready(const Ready& ready);
   Result<int> wait(pageserver::Server& server);
@@ -104,16 +97,9 @@ class PageServer {
   const Options& options_;
   ActionScripts& scripts_;
   Door door_;
-  std::optional<pageserver::TlsContext> tls_;
+  std::unique_ptr<pageserver::TlsContext> tls_;
   UniqueFd signals_, alone_;
 };
-
-Result<void> PageServer::prepare_tls() {
-  if (!options_.tls) return {};
-  const Options& o = options_;
-  tls_ = TRY(pageserver::TlsContext::make({.cacert = o.tls_cacert, .cacrl = o.tls_cacrl, .cert = o.tls_cert, .key = o.tls_key, .allow = o.allow}));
-  return {};
-}
 
 // Before threads are started, which inherit it.
 Result<void> PageServer::block_signals() {
@@ -141,7 +127,7 @@ Result<void> PageServer::say_ready(const Ready& ready) {
 }
 
 Result<std::unique_ptr<pageserver::Stream>> PageServer::make_stream(UniqueFd socket) {
-  if (tls_) return pageserver::tls_stream(std::move(socket), *tls_, pageserver::TlsRole::kServer, "");
+  if (tls_) return pageserver::tls_stream(std::move(socket), *tls_, pageserver::TlsRole::kServer, wanted_client(options_));
   return pageserver::plain_stream(std::move(socket));
 }
 
@@ -157,7 +143,7 @@ Result<UniqueFd> PageServer::accept_one() {
 }
 
 Result<int> PageServer::receive(const Ready& ready) {
-  TRY(prepare_tls());
+  tls_ = TRY(tls_context(options_));
   TRY(block_signals());
   TRY(say_ready(ready));
   const bool inherited = static_cast<bool>(door_.connection);
@@ -173,7 +159,7 @@ Result<int> PageServer::receive(const Ready& ready) {
 }
 
 Result<int> PageServer::serve(const Ready& ready) {
-  TRY(prepare_tls());
+  tls_ = TRY(tls_context(options_));
   TRY(block_signals());
   pageserver::Catalog catalog(TRY(context_.images->open_file(".", O_RDONLY | O_DIRECTORY)));
   pageserver::ServerOptions server_options;

@@ -3,7 +3,6 @@
 #include <poll.h>
 
 #include "core/base/log.h"
-#include "pageserver/endpoint.h"
 
 namespace faultline::cli {
 
@@ -11,17 +10,11 @@ namespace {
 
 constexpr int kConnectMs = 10'000;
 
-Result<void> check_address(const pageserver::SocketAddress& address, const Options& o) {
-  const auto warning = TRY(pageserver::check_exposure(address, {.tls = o.tls, .insecure_network = o.insecure_network, .as_criu = o.as_criu}));
-  if (warning) LOG_WARNING("{}", *warning);
-  return {};
-}
-
 Result<void> check_peer(int socket, const Options& o) {
   pageserver::SocketAddress peer;
   peer.length = sizeof peer.storage;
   if (::getpeername(socket, reinterpret_cast<sockaddr*>(&peer.storage), &peer.length) < 0) return sys_error("the page server's address");
-  return check_address(peer, o);
+  return check_network(peer, o);
 }
 
 // A page server says nothing unasked: whoever tries to read gets the handshake done, and nothing else.
@@ -56,8 +49,20 @@ Result<std::unique_ptr<pageserver::Stream>> connect_page_server(const Options& o
   return stream;
 }
 
-Result<void> check_listening(const Options& o) {
-  return check_address(TRY(pageserver::resolve(o.address, static_cast<uint16_t>(o.port))).front(), o);
+std::string wanted_client(const Options& o) {
+  const bool wildcard = o.address == "0.0.0.0" || o.address == "::";
+  return o.tls_no_cn_verify || wildcard || !o.allow.empty() ? std::string() : o.address;
+}
+
+Result<void> check_network(const pageserver::SocketAddress& address, const Options& o) {
+  const auto warning = TRY(pageserver::check_exposure(address, {.tls = o.tls, .insecure_network = o.insecure_network, .as_criu = o.as_criu}));
+  if (warning) LOG_WARNING("{}", *warning);
+  return {};
+}
+
+Result<void> check_network(const std::string& host, const Options& o) {
+  for (const auto& address : TRY(pageserver::resolve(host, static_cast<uint16_t>(o.port)))) TRY(check_network(address, o));
+  return {};
 }
 
 }  // namespace faultline::cli

@@ -4,6 +4,7 @@
 
 #include "core/base/result.h"
 #include "core/cli/options.h"
+#include "pageserver/endpoint.h"
 #include "pageserver/stream.h"
 #include "pageserver/tls.h"
 
@@ -16,7 +17,13 @@ Result<std::unique_ptr<pageserver::TlsContext>> tls_context(const Options& optio
 // Errors: those of the connection; EPERM if memory must not go there unencrypted.
 Result<std::unique_ptr<pageserver::Stream>> connect_page_server(const Options& options, const pageserver::TlsContext* tls);
 
-// Whether memory may be offered on the address that --address tells. Errors: EPERM, if it would go over a network unencrypted.
-Result<void> check_listening(const Options& options);
+// The name that a client's certificate must have at our server: --address, as with CRIU, unless that means no machine (a wildcard), names are
+// not compared, or --allow lists those who may. Empty: any.
+std::string wanted_client(const Options& options);
+
+// Whether memory may go to and come from this address, or any that `host` and --port mean. Errors: EPERM, if it would go over a network
+// unencrypted.
+Result<void> check_network(const pageserver::SocketAddress& address, const Options& options);
+Result<void> check_network(const std::string& host, const Options& options);
 
 }  // namespace faultline::cli

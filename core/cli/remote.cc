@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "core/base/log.h"
+#include "core/cli/page_server_link.h"
 #include "pageserver/connecting_stream.h"
 #include "pageserver/endpoint.h"
 
@@ -22,10 +23,6 @@ uint64_t random_number() {
   uint64_t number = 0;
   FL_CHECK(::getrandom(&number, sizeof number, 0) == sizeof number);
   return number;
-}
-
-pageserver::TlsOptions tls_options(const Options& o) {
-  return {.cacert = o.tls_cacert, .cacrl = o.tls_cacrl, .cert = o.tls_cert, .key = o.tls_key, .allow = {}};
 }
 
 // A descriptor that the caller has connected: it serves once. TLS is left out on it, as CRIU does (formats/page-server-protocol.md, section 5).
@@ -93,11 +90,12 @@ Result<std::unique_ptr<RemoteServer>> remote_server(const Options& o) {
     use_inherited(*server, o.ps_socket);
     return server;
   }
-  if (o.tls) server->tls = TRY(pageserver::TlsContext::make(tls_options(o)));
+  server->tls = TRY(tls_context(o));
   auto addresses = TRY(pageserver::resolve(o.address, static_cast<uint16_t>(o.port)));
+  for (const auto& address : addresses) TRY(check_network(address, o));
   options.name = pageserver::text_of(addresses.front());
   if (!pageserver::is_loopback(addresses.front())) options.client.compressions = pageserver::kOfferLz4 | pageserver::kOfferZstd;
-  options.connect = [addresses, tls = server->tls ? &*server->tls : nullptr, peer = o.tls_no_cn_verify ? std::string() : o.address] {
+  options.connect = [addresses, tls = server->tls.get(), peer = o.tls_no_cn_verify ? std::string() : o.address] {
     return Result<std::unique_ptr<pageserver::Stream>>(pageserver::connecting_stream(addresses, tls, peer));
   };
   return server;

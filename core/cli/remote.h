@@ -1,7 +1,6 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 
 #include "core/cli/options.h"
 #include "core/image/image_dir.h"
@@ -14,7 +13,7 @@ namespace faultline::cli {
 // Must outlive every pager that uses it.
 struct RemoteServer {
   lazy::RemoteOptions options;
-  std::optional<pageserver::TlsContext> tls;
+  std::unique_ptr<pageserver::TlsContext> tls;
 };
 
 // As --page-server and its companions say; nullptr without it. Not connected yet.

@@ -336,7 +336,7 @@ class Coordinator {
     options.keep_fds = settings_.keep_fds;
     options.watch = settings_.watch;
     if (options.prefetch == lazy::Prefetch::kRecorded) TRY(pager.fill_recorded(dir_.fd(), kRecordedAtOnce));
-    if (remote_ && !remote_->only) remote_->first.reset();  // the pager has its own
+    if (remote_ && !remote_->only) remote_->leave_first();  // the pager has its own
     return std::optional<pid_t>(TRY(pager.detach(options)));
   }
 
