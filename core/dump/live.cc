@@ -36,6 +36,12 @@ class LiveServer {
     return {};
   }
 
+  // Of several workers some may have been at work before another could not be made.
+  Served not_started(const Error& e) {
+    if (handover_ && handover_->stage() != Handover::Stage::kOpen) return {Afterwards::kStop, error(e.code, "{}. {}", e.what, advice())};
+    return {Afterwards::kRun, wrap(e, "the processes cannot be served, and run on as before")};
+  }
+
   Served serve() {
     std::string why;
     const Handover::Stage stage = handover_->wait(settings_.stop, why);
@@ -87,7 +93,7 @@ class LiveServer {
 Served serve_live(const image::ImageDir& dir, FrozenTree& tree, const LiveSettings& settings) {
   LiveServer server(tree, settings);
   auto started = server.start(dir);
-  if (!started) return {Afterwards::kRun, wrap(started.error(), "the processes cannot be served, and run on as before")};
+  if (!started) return server.not_started(started.error());
   return server.serve();
 }
 
