@@ -150,7 +150,7 @@ FaultLoop::FillStep FaultLoop::fill_recorded(Worker& worker, Space& space, FillS
       case FaultServer::Outcome::kWaiting:
         // Not waited for: the disk reads on while the next pages are looked at, and the sequential pass brings it.
         if (!wanted.remote()) reader_.want(wanted, nullptr);
-        else if (bulk_port(worker).room()) bulk_port(worker).ahead(wanted);
+        else if (bulk_port(worker).room(worker.filler.contended != 0)) bulk_port(worker).ahead(wanted);
         else return FillStep::kWait;
         ++state.next_recorded;
     }
@@ -159,7 +159,7 @@ FaultLoop::FillStep FaultLoop::fill_recorded(Worker& worker, Space& space, FillS
 }
 
 FaultLoop::FillStep FaultLoop::fill_space(Worker& worker, Space& space, FillState& state) {
-  if (worker.urgent && !bulk_port(worker).room()) return FillStep::kWait;
+  if (worker.urgent && !bulk_port(worker).room(worker.filler.contended != 0)) return FillStep::kWait;
   Wanted wanted = {};
   switch (server_.fill(space, state.cursor, chunk(worker.filler), wanted)) {
     case FaultServer::Fill::kProgress: state.progressed = true; return FillStep::kProgress;

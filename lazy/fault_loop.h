@@ -100,7 +100,8 @@ class FaultLoop {
     std::chrono::steady_clock::time_point quiet_since;  // a helper's
   };
   struct Worker {
-    int cpu = -1;  // -1: not bound
+    int cpu = -1;         // -1: not bound
+    bool watches = true;  // the userfaultfds
     Filler filler;
     UniqueFd epoll;
     UniqueFd wake;
@@ -109,12 +110,15 @@ class FaultLoop {
     std::deque<Task> tasks;    // faults not served yet
     std::vector<Space*> left;  // whose messages are left to another worker, for a moment
     std::chrono::steady_clock::time_point left_since;
+    // So long it waits for the page server without sleeping.
+    std::chrono::steady_clock::time_point awake_until;
     // Connections to the page server: what somebody waits for does not queue behind the rest. A single one: both are the main worker's.
     std::unique_ptr<RemotePort> urgent, bulk;
     std::thread thread;
   };
   enum class FillStep { kProgress, kWait, kNothingToDo };  // kWait: for a disk or a page server
 
+  Result<void> add_worker(int cpu, bool watches);
   void work(Worker& worker);
   // `leave`: what comes now is left to others for kLeave.
   void take_messages(Worker& worker, int timeout_ms, bool leave);
@@ -142,6 +146,7 @@ class FaultLoop {
   void page_loss(bool lost);
 
   void read_done(const std::vector<DiskReader::Waiter>& waiters, int error);
+  static void rest();
   void served(const Task& task);
   void kill(Space& space, Vaddr address);
   bool complete(Space& space);

@@ -71,7 +71,8 @@ class RemotePort {
   // Pages that nobody waits for yet. Pages that were asked for before are left out.
   void ahead(const Wanted& wanted);
   // Whether more should be asked for ahead, to keep the way to the server full.
-  bool room() const { return ahead_pages_ < kAheadPages; }
+  // `contended`: little, because somebody waits for other pages.
+  bool room(bool contended) const { return ahead_pages_ < (contended ? kContendedPages : kAheadPages); }
   bool idle() const { return asked_.empty() && retries_.empty(); }
   // Takes in what has come, about `budget` bytes; `step` pages are put in by one call of the kernel. True: there may be more at once.
   bool step(size_t budget, uint64_t step);
@@ -86,7 +87,7 @@ class RemotePort {
 
  private:
   using Clock = std::chrono::steady_clock;
-  static constexpr uint64_t kAheadPages = 2048;
+  static constexpr uint64_t kAheadPages = 2048, kContendedPages = 64;
   // A range that was asked for and has not come completely.
   struct Asked {
     uint64_t pages;

@@ -1,5 +1,5 @@
-// The part of the fault loop that brings pages from a page server. Each worker has two connections of its own, so that a fault is asked for
-// and answered on the CPU where it happened, and does not queue behind what nobody waits for. A server that speaks CRIU's protocol takes
+// The part of the fault loop that brings pages from a page server. Each worker has a connection of its own, so that a fault is asked for and
+// answered on the CPU where it happened, and does not queue behind what nobody waits for, which comes on another one. A server that speaks CRIU's protocol takes
 // one connection: the main worker's, to which the others pass on what they want.
 #include <signal.h>
 #include <sys/syscall.h>
@@ -28,13 +28,12 @@ void FaultLoop::open_ports() {
     return std::make_unique<RemotePort>(remote, !options_.successor, memory_, server_, port_hooks(worker), worker.epoll.get(), options_.connections[slot++]);
   };
   if (remote.only) {
-    for (auto& worker : workers_) worker->filler.helps = false;
     workers_.back()->urgent = port(*workers_.back());
     return;
   }
   for (auto& worker : workers_) {
     worker->urgent = port(*worker);
-    worker->bulk = port(*worker);
+    if (!worker->watches) worker->bulk = port(*worker);
   }
 }
 

@@ -110,13 +110,14 @@ void Ring::after(std::chrono::milliseconds time, Completion& to) {
   io_uring_sqe_set_data(entry, &to);
 }
 
-Result<void> Ring::turn(bool wait) {
+Result<size_t> Ring::turn(bool wait) {
   const int code = wait ? io_uring_submit_and_wait(&ring_, 1) : io_uring_submit_and_get_events(&ring_);
   if (code < 0 && code != -EINTR && code != -EAGAIN && code != -EBUSY) return error(-code, "page server: io_uring: {}", errno_text(-code));
-  for (;;) {
+  for (size_t all = 0;;) {
     io_uring_cqe* cqes[64];
     const unsigned n = io_uring_peek_batch_cqe(&ring_, cqes, 64);
-    if (n == 0) return {};
+    if (n == 0) return all;
+    all += n;
     for (unsigned i = 0; i < n; ++i) {
       auto* const to = static_cast<Completion*>(io_uring_cqe_get_data(cqes[i]));
       const int result = cqes[i]->res;

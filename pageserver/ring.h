@@ -55,8 +55,8 @@ class Ring {
   void poll(int fd, short events, Completion& to);
   void cancel(Completion& to);
 
-  // Begins what is queued, waits for a completion if `wait`, and tells of all that have come. Errors: those of io_uring_enter(2).
-  Result<void> turn(bool wait);
+  // Begins what is queued, waits for a completion if `wait`, and tells of all that have come, and how many. Errors: those of io_uring_enter(2).
+  Result<size_t> turn(bool wait);
   // After this time turn() returns, once, and tells.
   void after(std::chrono::milliseconds time, Completion& to);
 

@@ -1,5 +1,6 @@
 #include "pageserver/worker.h"
 
+#include <sched.h>
 #include <netinet/in.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -16,8 +17,13 @@ namespace faultline::pageserver {
 namespace {
 
 constexpr unsigned kEntries = 1024;
+using Clock = std::chrono::steady_clock;
+
 constexpr std::chrono::milliseconds kTick(1000);
 constexpr std::chrono::milliseconds kLately(1);
+// After something has come, it is waited for without sleeping: waking an idle virtual processor takes 50 to 75 us. Whoever else wants to run
+// here goes first.
+constexpr std::chrono::microseconds kAwake(200);
 
 // "192.0.2.1:4711", for messages.
 std::string peer_name(int socket) {
@@ -84,7 +90,10 @@ Result<void> Worker::serve() {
   ring.after(kTick, tick_);
   accept_more();
   while (!stopping_ || !connections_.empty()) {
-    TRY(ring.turn(urgent_.empty() && bulk_.empty()));
+    const bool idle = urgent_.empty() && bulk_.empty();
+    const size_t came = TRY(ring.turn(idle && Clock::now() >= awake_until_));
+    if (came > 0) awake_until_ = Clock::now() + kAwake;
+    else if (idle) ::sched_yield();
     produce_urgent();
     produce_bulk();
     bury();

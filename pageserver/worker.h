@@ -77,7 +77,7 @@ class Worker final : public Desk {
   std::unordered_map<Connection*, std::unique_ptr<Connection>> connections_;
   std::deque<Connection*> urgent_, bulk_;
   std::vector<Connection*> ended_;
-  std::chrono::steady_clock::time_point last_urgent_{};
+  std::chrono::steady_clock::time_point last_urgent_{}, awake_until_{};
   std::thread thread_;
 };
 
