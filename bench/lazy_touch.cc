@@ -27,15 +27,17 @@
 #include <thread>
 #include <vector>
 
+#include "bench/file_source.h"
 #include "core/base/log.h"
 #include "lazy/pager.h"
 #include "pageserver/connecting_stream.h"
-#include "pageserver/server.h"
 #include "uffd/userfault.h"
 
 namespace {
 
 using namespace faultline;
+using bench::check;
+using bench::FileSource;
 
 struct Options {
   uint64_t mib = 1024;
@@ -45,30 +47,6 @@ struct Options {
   bool fill = true, remote = false;
   std::string file;
 };
-
-// The pages file, as the memory of the process 1 at `address`.
-class FileSource final : public pageserver::PageSource, public pageserver::Sources, public std::enable_shared_from_this<FileSource> {
- public:
-  FileSource(int fd, uint64_t length) : fd_(fd), length_(length) {}
-  Result<pageserver::Place> locate(const pageserver::Range& range) override {
-    const uint64_t offset = range.address - kRemoteBase;
-    if (range.address < kRemoteBase || offset >= length_) return error(ENOENT, "no page at {:#x}", range.address);
-    return pageserver::Place{.pages = std::min(range.pages, (length_ - offset) / kPageSize), .fd = fd_, .offset = offset};
-  }
-  Result<std::shared_ptr<const std::string>> list_files() override { return error(ENOTSUP, "no files"); }
-  Result<pageserver::ServedFile> open_file(const std::string&) override { return error(ENOENT, "no files"); }
-  Result<std::shared_ptr<pageserver::PageSource>> find(const std::string&) override { return std::shared_ptr<pageserver::PageSource>(shared_from_this()); }
-  Result<std::string> names() override { return std::string(); }
-
-  static constexpr uint64_t kRemoteBase = uint64_t{1} << 32;
-
- private:
-  int fd_;
-  uint64_t length_;
-};
-
-// A page server in a child; gives its pid and port.
-std::pair<pid_t, uint16_t> serve(int fd, uint64_t length);
 
 constexpr size_t kMaxSamples = 1 << 20;
 
@@ -101,15 +79,6 @@ uint64_t now() {
   timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return static_cast<uint64_t>(t.tv_sec) * 1000000000 + static_cast<uint64_t>(t.tv_nsec);
-}
-
-template <typename T>
-T check(Result<T> result) {
-  if (!result) {
-    fprintf(stderr, "lazy_touch: %s\n", result.error().what.c_str());
-    exit(1);
-  }
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
 }
 
 uint64_t word_of(uint64_t page) { return page * 0x9e3779b97f4a7c15 + 1; }
@@ -182,17 +151,6 @@ double raw_gbps(int fd, uint64_t length) {
     if (p.error != 0) exit(2);
   }
   return static_cast<double>(length) / static_cast<double>(now() - begin);
-}
-
-std::pair<pid_t, uint16_t> serve(int fd, uint64_t length) {
-  auto listener = check(pageserver::listen_on("", 0));
-  const pid_t pid = fork();
-  if (pid != 0) return {pid, listener.port};
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
-  signal(SIGPIPE, SIG_IGN);
-  const auto source = std::make_shared<FileSource>(fd, length);
-  const auto server = check(pageserver::Server::start(*source, std::move(listener.socket), {}));
-  for (;;) pause();
 }
 
 struct Round {
@@ -297,7 +255,7 @@ int main(int argc, char** argv) {
   setvbuf(stdout, nullptr, _IOLBF, 0);
   raw_gbps(fd.get(), o.mib << 20);  // warm-up: the first use of a guest's memory is slow
   printf("{\"mib\": %llu, \"threads\": %u, \"fill\": %s, \"rounds\": [", static_cast<unsigned long long>(o.mib), o.threads, o.fill ? "true" : "false");
-  const auto [server, port] = o.remote ? serve(fd.get(), o.mib << 20) : std::pair<pid_t, uint16_t>(0, 0);
+  const auto [server, port] = o.remote ? bench::serve(fd.get(), o.mib << 20) : std::pair<pid_t, uint16_t>(0, 0);
   for (unsigned i = 0; i < o.rounds; ++i) {
     const double raw = raw_gbps(fd.get(), o.mib << 20);
     const Round r = run(fd.get(), o, port);

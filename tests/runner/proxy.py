@@ -14,9 +14,11 @@ class Proxy:
         self.damage = None      # called with the bytes that go to the client; gives what goes instead
         self.silent = False     # nothing passes, nothing is closed: a cable that was pulled
         self.connections = 0
+        self.answer = b''       # to be sent to the client before all else
         self._pairs = {}        # socket → the other one
         self._queues = {}       # socket → [(time, bytes)] to be sent to it
         self._clients = set()
+        self._begun = set()     # clients that have sent something
         self._lock = threading.Lock()
         self._selector = selectors.DefaultSelector()
         self._listener = socket.create_server(('127.0.0.1', 0), backlog=64)
@@ -26,6 +28,14 @@ class Proxy:
         self._stop = False
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
+
+    def accepted(self):
+        """Whether one more connection is taken."""
+        return True
+
+    def from_client(self, first, data):
+        """What goes to the server instead of `data`; `first`: it is the first that comes on this connection."""
+        return data
 
     def cut(self):
         """Ends all connections at once."""
@@ -60,6 +70,9 @@ class Proxy:
             client, _ = self._listener.accept()
         except OSError:
             return
+        if not self.accepted():
+            client.close()
+            return
         try:
             server = socket.create_connection(('127.0.0.1', self.target), timeout=2)
         except OSError:
@@ -91,6 +104,14 @@ class Proxy:
             return
         if self.damage and other in self._clients:
             data = self.damage(data)
+        if s in self._clients:
+            data = self.from_client(s not in self._begun, data)
+            self._begun.add(s)
+            if self.answer:
+                self._queues[s].append((time.monotonic() + self.delay, self.answer))
+                self.answer = b''
+        if not data:
+            return
         self._queues[other].append((time.monotonic() + self.delay, data))
 
     def _send_due(self):
@@ -117,5 +138,6 @@ class Proxy:
             del self._pairs[end]
             del self._queues[end]
             self._clients.discard(end)
+            self._begun.discard(end)
             self._selector.unregister(end)
             end.close()
