@@ -108,6 +108,7 @@ FaultLoop::FillStep FaultLoop::fill_step(Worker& worker) {
 }
 
 bool FaultLoop::needs_help(Worker& worker) {
+  if (!worker.filler.helps) return false;
   look_at_spaces(worker.filler);
   return std::ranges::any_of(worker.filler.spaces, [&](Space* space) { return !state_of(worker.filler, *space).stuck; });
 }

@@ -156,6 +156,8 @@ Result<void> run_daemon(const image::ImageDir& dir, const image::Checkpoint& che
   Pager pager;
   if (options.remote) {
     TRY(options.remote->connect_first());
+    // Before a restore can reach us: it does not wait for us before its processes run.
+    if (options.remote->live) TRY(options.remote->first->commit(options.remote->page_timeout));
     pager.set_remote(*options.remote);
   }
   std::map<pid_t, LazyTask> tasks;
@@ -166,11 +168,7 @@ Result<void> run_daemon(const image::ImageDir& dir, const image::Checkpoint& che
   }
   SpaceTable* const table = TRY(pager.table());
   const UniqueFd connection = TRY(accept_restore(options));
-  if (options.remote) {
-    // Restore does not wait for us before the processes run, so that the source must be told now.
-    if (options.remote->live) TRY(options.remote->first->commit(options.remote->page_timeout));
-    if (!options.remote->only) options.remote->leave_first();
-  }
+  if (options.remote && !options.remote->only) options.remote->leave_first();
   GuardOptions guard;
   guard.loop.prefetch = options.pager.prefetch;
   guard.keep_fds = options.pager.keep_fds;
@@ -179,6 +177,7 @@ Result<void> run_daemon(const image::ImageDir& dir, const image::Checkpoint& che
   for (const PagesFile& file : pager.memory().files) guard.keep_fds.push_back(file.fd());
   guard.feed = [&](FaultLoop& loop) { return take_processes(connection.get(), tasks, *table, loop); };
   const pid_t pid = TRY(start_guard(pager.memory(), *table, guard));
+  if (options.remote) options.remote->hand_over();
   int status = 0;
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }

@@ -282,6 +282,7 @@ void FaultLoop::served(const Task& task) {
 }
 
 void FaultLoop::kill(Space& space, Vaddr address) {
+  if (options_.fate) options_.fate->gave_up = true;
   std::unique_lock lock(space.lock());
   if (!space.open()) return;
   // The process first; and, as the kernel does not tell the pid of a forked child, the page itself becomes deadly.

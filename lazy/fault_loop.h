@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "lazy/disk_reader.h"
+#include "lazy/farewell.h"
 #include "lazy/fault_server.h"
 #include "lazy/remote.h"
 
@@ -24,6 +25,7 @@ enum class Prefetch {
 struct Watch {
   PagerCounters* counters = nullptr;  // in memory that is shared with successors; nullptr: nothing is counted
   std::function<void()> started;      // called in each pager when it serves; it forks no more then, unless its guard dies
+  std::function<void()> stopped;      // called before a pager becomes a guard, and forks
   std::function<void()> ended;        // called by the last one, when nothing is left to do
 };
 
@@ -35,6 +37,7 @@ struct LoopOptions {
   // Where the descriptors of connections to a page server are noted, for the successor of a killed pager; kMaxConnections of them.
   std::atomic<int>* connections = nullptr;
   bool successor = false;  // of a killed pager
+  Fate* fate = nullptr;    // where to tell what became of the processes; needed with a page server
   PagerCounters* counters = nullptr;  // where to count, in memory that outlives a pager; nullptr: nowhere
 };
 
@@ -67,8 +70,8 @@ class FaultLoop {
   bool recording() const { return !recorder_.stopped(); }
   void stop_recording() { recorder_.stop(); }
   PagerCounters& counters() { return counters_; }
-  // The source takes the processes back: they must not go on.
-  bool revoked() const { return revoked_.load(); }
+  // The connection of which there can be only one, if it is still open, after stop().
+  pageserver::Client* only_connection();
   // Every process whose pid is known.
   void signal_processes(int signal);
 
@@ -181,7 +184,6 @@ class FaultLoop {
   // With a single connection, what other workers want of it.
   std::mutex forwarded_mutex_;
   std::vector<std::pair<Wanted, Task>> forwarded_;
-  std::atomic<bool> revoked_ = false;
   std::atomic<bool> lost_ = false;
 
   std::vector<std::unique_ptr<Worker>> workers_;

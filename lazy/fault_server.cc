@@ -258,10 +258,12 @@ FaultServer::Fill FaultServer::make_ready(const Extent& extent, FillCursor& curs
 }
 
 FaultServer::Outcome FaultServer::put(PageName first, uint64_t pages, const std::byte* contents, uint64_t step, bool urgent) {
+  const uint64_t version = table_.version();
   Outcome outcome = Outcome::kDone;
   for (Space* space : table_.spaces())
     if (put_into(*space, first, pages, contents, step, urgent ? counters_.pages_demand : counters_.pages_bulk) == Outcome::kRetry) outcome = Outcome::kRetry;
-  return outcome;
+  // A child was forked meanwhile, which may miss them too.
+  return outcome == Outcome::kDone && version != table_.version() ? put(first, pages, contents, step, urgent) : outcome;
 }
 
 FaultServer::Outcome FaultServer::put_into(Space& space, PageName first, uint64_t pages, const std::byte* contents, uint64_t step, Counter& kind) {

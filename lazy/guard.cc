@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,7 +15,6 @@
 #include <shared_mutex>
 
 #include "core/base/log.h"
-#include "core/sys/proc.h"
 #include "lazy/pager.h"
 
 namespace faultline::lazy {
@@ -25,6 +25,7 @@ namespace {
 struct Shared {
   std::atomic<int> ready;  // the descriptor that the first pager that serves writes to and closes: both tables are one
   std::atomic<bool> fed;   // GuardOptions::feed has returned
+  Fate fate;
   std::atomic<int> connections[kMaxConnections];  // descriptors of a pager's connections to a page server, or -1
 };
 
@@ -45,6 +46,12 @@ void write_recordings(const FaultLoop& loop, const GuardOptions& options) {
   }
 }
 
+// A connection of a pager that was killed. The number may have come to mean a userfaultfd since, which must not be closed.
+void close_connection(int fd) {
+  struct stat st;
+  if (fd >= 0 && ::fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode)) ::close(fd);
+}
+
 // How much of the memory is in place.
 void tell_progress(SpaceTable& table, PagerCounters& counters) {
   uint64_t missing = 0, processes = 0;
@@ -61,45 +68,6 @@ void tell_progress(SpaceTable& table, PagerCounters& counters) {
   set(counters.processes, processes);
 }
 
-// The source takes the processes back: ours and all that they have forked must be gone before it hears of it.
-void end_revoked(SpaceTable& table) {
-  LOG_WARNING("pager: the source of the processes takes them back; they are killed here");
-  std::vector<pid_t> tree;
-  for (Space* space : table.spaces())
-    if (space->pid() > 0) tree.push_back(space->pid());
-  // Stopped first, so that none forks while it is looked at.
-  for (size_t i = 0; i < tree.size(); ++i) {
-    (void)::kill(tree[i], SIGSTOP);
-    const auto children = sys::children_of(tree[i]);
-    if (!children) continue;
-    for (const pid_t child : *children)
-      if (std::find(tree.begin(), tree.end(), child) == tree.end()) tree.push_back(child);
-  }
-  std::vector<UniqueFd> alive;
-  for (const pid_t pid : tree) {
-    alive.emplace_back(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-    (void)::kill(pid, SIGKILL);
-  }
-  for (const UniqueFd& fd : alive) {
-    pollfd p = {.fd = fd.get(), .events = POLLIN, .revents = 0};
-    while (fd && ::poll(&p, 1, -1) < 0 && errno == EINTR) {
-    }
-  }
-}
-
-// Tells a live source, or a server that waits for it, that nothing more is wanted.
-void say_goodbye(const RemoteOptions& remote, bool revoked) {
-  constexpr auto kPatience = std::chrono::seconds(5);
-  if (!remote.live && !remote.only) return;
-  const auto say = [&]() -> Result<void> {
-    if (remote.only) return remote.only->done(kPatience);
-    auto client = TRY(pageserver::Client::start(TRY(remote.connect()), remote.client));
-    TRY(client.wait_ready(kPatience));
-    return revoked ? client.confirm_revoked(kPatience) : client.done(kPatience);
-  };
-  if (const auto said = say(); !said) LOG_WARNING("pager: the page server {} could not be told that all is done: {}", remote.name, said.error().what);
-}
-
 enum class Served { kAll, kGuardGone };
 
 // Serves until nothing is left to do, or until the guard is gone: then nothing is served any more, and all threads but this one have ended.
@@ -111,9 +79,10 @@ Result<Served> run_pager(const Memory& memory, SpaceTable& table, const GuardOpt
   loop_options.successor = successor;
   loop_options.counters = options.watch.counters;
   loop_options.connections = shared.connections;
+  loop_options.fate = &shared.fate;
   // Both tables are one, so that its connections have outlived the predecessor.
   for (std::atomic<int>& fd : shared.connections)
-    if (const int left = fd.exchange(-1); left >= 0) ::close(left);
+    close_connection(fd.exchange(-1));
   FaultLoop loop(memory, table, std::move(loop_options));
   const bool feed = options.feed && !shared.fed;
   if (feed && successor) return error(EPIPE, "the pager before this one was killed while it took the processes over");
@@ -140,7 +109,7 @@ Result<Served> run_pager(const Memory& memory, SpaceTable& table, const GuardOpt
   const auto record_end = Clock::now() + options.loop.record_time;
   bool recording = loop.recording();
   tell_progress(table, counters);
-  while (guarded && !loop.revoked() && !loop.wait(kTick, guard.get())) {
+  while (guarded && !shared.fate.revoked && !loop.wait(kTick, guard.get())) {
     tell_progress(table, counters);
     pollfd p = {.fd = guard.get(), .events = POLLIN, .revents = 0};
     guarded = ::poll(&p, 1, 0) == 0;
@@ -152,12 +121,14 @@ Result<Served> run_pager(const Memory& memory, SpaceTable& table, const GuardOpt
   }
   loop.stop();
   if (recording) write_recordings(loop, options);
-  if (!guarded) return Served::kGuardGone;
+  if (!guarded) {
+    if (options.watch.stopped) options.watch.stopped();
+    return Served::kGuardGone;
+  }
   tell_progress(table, counters);
-  set(counters.state, static_cast<uint64_t>(loop.revoked() ? PagerState::kFailed : PagerState::kComplete));
-  if (loop.revoked()) end_revoked(table);
+  set(counters.state, static_cast<uint64_t>(shared.fate.revoked || shared.fate.gave_up ? PagerState::kFailed : PagerState::kComplete));
   LOG_INFO("pager: done, {} pages were put in", loop.server().copied());
-  if (memory.remote != nullptr) say_goodbye(*memory.remote, loop.revoked());
+  if (memory.remote != nullptr) say_goodbye(*memory.remote, shared.fate, options.processes, loop.only_connection());
   if (options.watch.ended) options.watch.ended();
   return Served::kAll;
 }
@@ -210,6 +181,7 @@ void kill_processes(SpaceTable& table) {
   std::vector<int> keep = options.keep_fds;
   keep.push_back(shared.ready);
   keep.push_back(options.working_set_dir);
+  for (const HeldProcess& process : options.processes) keep.push_back(process.pidfd);
   if (memory.remote != nullptr && memory.remote->only) keep.push_back(memory.remote->only->fd());
   close_other_fds(table, std::move(keep));
   int quick_deaths = 0;

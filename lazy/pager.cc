@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -125,7 +127,8 @@ class Installer {
     return [this, indexes = std::move(indexes), progress = std::move(progress)](const pageserver::Range& range, std::span<const std::byte> contents) -> Result<void> {
       const auto index = indexes.find(range.object);
       if (index == indexes.end()) return {};
-      (void)server_.put({index->second, range.address}, range.pages, contents.empty() ? nullptr : contents.data(), kRemoteStep, false);
+      if (server_.put({index->second, range.address}, range.pages, contents.empty() ? nullptr : contents.data(), kRemoteStep, false) != FaultServer::Outcome::kDone)
+        return error(ENOMEM, "the pages from {:#x} on cannot be put in", range.address);
       if (progress) progress(range.pages);
       return {};
     };
@@ -300,6 +303,8 @@ Result<void> Pager::fill_everything(const Progress& progress) {
   for (std::thread& helper : helpers) helper.join();
   TRY(std::move(outcome));
   if (state_->memory.remote) TRY(fill_remote(progress, done, all));
+  for (Space* space : table->spaces())
+    if (const auto gap = space->next_gap(0, 1)) return error(EIO, "process {}: the page at {:#x} has not come", space->pid(), gap->at);
   if (progress) progress(done, all);
   for (Space* space : table->spaces()) table->close(*space);
   state_->spaces.clear();
@@ -314,6 +319,12 @@ Result<pid_t> Pager::detach(const DetachOptions& options) {
   guard.working_set_dir = guard.loop.record ? options.working_set_dir : -1;
   guard.keep_fds = options.keep_fds;
   guard.watch = options.watch;
+  std::vector<UniqueFd> held;
+  for (const pid_t process : state_->memory.remote ? options.processes : std::vector<pid_t>()) {
+    held.emplace_back(static_cast<int>(::syscall(SYS_pidfd_open, process, 0)));
+    if (!held.back()) return sys_error("pager: cannot take hold of process {}", process);
+    guard.processes.push_back({process, held.back().get()});
+  }
   for (const PagesFile& file : state_->memory.files) guard.keep_fds.push_back(file.fd());
   for (const auto& [pid, named] : state_->named) {
     guard.recorded_processes.push_back({named.image_pid, named.index});

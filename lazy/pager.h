@@ -36,6 +36,8 @@ struct DetachOptions {
   int working_set_dir = -1;
   bool record = false;
   Watch watch;
+  // All restored processes, also those without late memory, should a live source take them back.
+  std::vector<pid_t> processes;
   std::vector<int> keep_fds;  // of the log, for example. All other descriptors are closed; 0, 1 and 2 become /dev/null if not kept
 };
 

@@ -64,6 +64,8 @@ void RemotePort::demand(const Wanted& wanted, const Waiter& waiter) { ask(wanted
 void RemotePort::ahead(const Wanted& wanted) { ask(wanted, nullptr); }
 
 void RemotePort::ask(const Wanted& wanted, const Waiter* waiter) {
+  // The time of silence begins with the first question.
+  if (asked_.empty() && client_) client_->begin_waiting();
   PageName page = wanted.first;
   const Vaddr end = page.origin + wanted.length;
   while (page.origin < end) {
@@ -79,6 +81,11 @@ void RemotePort::ask(const Wanted& wanted, const Waiter* waiter) {
     if (waiter && page.origin == wanted.first.origin) {
       if (it->second.waiters.empty()) it->second.since = Clock::now();
       it->second.waiters.emplace_back(page.origin, *waiter);
+      // It has come, but not for this one: a child, for example, that was forked meanwhile. So it is asked for again.
+      if (const uint64_t before = (page.origin - it->first.second) / kPageSize; before < it->second.come) {
+        it->second.come = before;
+        unsent_[it->second.urgent].push_back(it->first);
+      }
     }
     page.origin = it->first.second + it->second.pages * kPageSize;
   }
@@ -96,10 +103,14 @@ void RemotePort::send_batch() {
         if (it == asked_.end()) continue;
         const uint64_t left = it->second.pages - it->second.come;
         if (left == 0) continue;
-        if (pages + left > pageserver::kMaxReadPages) break;
+        if (pages + left > pageserver::kMaxReadPages || (it->second.alone && !ranges.empty())) break;
         pages += left;
         ranges.push_back({memory_.indexes[it->first.first].object, it->first.second + it->second.come * kPageSize, left});
         asked.push_back(&it->second);
+        if (it->second.alone) {
+          ++done;
+          break;
+        }
       }
       if (ranges.empty()) break;
       const uint64_t id = client_->read(ranges, urgent);
@@ -134,8 +145,8 @@ void RemotePort::connect() {
 void RemotePort::broken(const Error& why) {
   const bool was_ready = client_ && client_->ready();
   if (was_ready || pause_.count() == 0) LOG_WARNING("pager: the page server {}: {}; connecting again", options_.name, why.what);
+  slot_ = -1;  // before the number may mean something else
   client_.reset();
-  slot_ = -1;
   watched_ = 0;
   pause_ = was_ready || pause_.count() == 0 ? kFirstPause : std::min(pause_ * 2, kLongestPause);
   next_try_ = Clock::now() + pause_;
@@ -248,21 +259,24 @@ void RemotePort::release(const Waiter& waiter, PageName page) {
   else hooks_.again(waiter);
 }
 
+// FAILED ends the answer to all ranges of a request, whichever was at fault: each is asked for again, by itself.
 void RemotePort::refused(uint64_t request, const pageserver::Failed& failed) {
-  std::vector<std::pair<Key, Asked>> gone;
-  for (auto it = asked_.begin(); it != asked_.end();) {
-    if (it->second.request != request) {
-      ++it;
+  std::vector<Key> keys;
+  for (const auto& [key, asked] : asked_)
+    if (asked.request == request && asked.come < asked.pages) keys.push_back(key);
+  for (const Key& key : keys) {
+    Asked& asked = asked_.at(key);
+    if (keys.size() > 1) {
+      asked.alone = true;
+      unsent_[asked.urgent].push_back(key);
       continue;
     }
-    gone.emplace_back(it->first, std::move(it->second));
-    it = asked_.erase(it);
-    count_down(server_.counters().queued);
-  }
-  for (auto& [key, asked] : gone) {
-    if (!asked.urgent) ahead_pages_ -= asked.pages;
     LOG_WARNING("pager: the page server {} has no pages {:#x}-{:#x}: {}", options_.name, key.second, key.second + asked.pages * kPageSize, failed.what);
-    for (const auto& [origin, waiter] : asked.waiters) hooks_.fail(waiter, failed.what);
+    const Asked gone = std::move(asked);
+    asked_.erase(key);
+    count_down(server_.counters().queued);
+    if (!gone.urgent) ahead_pages_ -= gone.pages;
+    for (const auto& [origin, waiter] : gone.waiters) hooks_.fail(waiter, failed.what);
   }
 }
 

@@ -35,6 +35,8 @@ struct RemoteOptions {
   Result<void> connect_first();
   // Ends it.
   void leave_first();
+  // A pager has its own reference to what can be only once: ours is given up, so that the server sees when the pager's end is closed.
+  void hand_over() { first.reset(), only.reset(); }
 };
 
 // One connection of the pager to the page server: what was asked for, and by whom, what comes, and what to do when it breaks. Connects anew
@@ -73,7 +75,9 @@ class RemotePort {
   // Whether more should be asked for ahead, to keep the way to the server full.
   // `contended`: little, because somebody waits for other pages.
   bool room(bool contended) const { return ahead_pages_ < (contended ? kContendedPages : kAheadPages); }
-  bool idle() const { return asked_.empty() && retries_.empty(); }
+  // Nothing is awaited. A live source is not left without a connection: it would give up, and could not take its processes back.
+  bool idle() const { return asked_.empty() && retries_.empty() && (client_ || !options_.live); }
+  bool has_pending() const { return client_ && client_->has_pending(); }
   // Takes in what has come, about `budget` bytes; `step` pages are put in by one call of the kernel. True: there may be more at once.
   bool step(size_t budget, uint64_t step);
   // Sends what was asked for since the last time.
@@ -94,6 +98,7 @@ class RemotePort {
     uint64_t come = 0;
     uint64_t request = 0;
     bool urgent = false;
+    bool alone = false;  // was refused together with others, and is asked for by itself now
     Clock::time_point since;
     std::vector<std::pair<Vaddr, Waiter>> waiters;  // with the origin of the page that each waits for
   };
@@ -132,7 +137,7 @@ class RemotePort {
   std::map<pageserver::ObjectId, uint32_t> indexes_;
   std::map<Key, Asked> asked_;
   uint64_t ahead_pages_ = 0;   // of asked_ without a waiter
-  std::vector<Key> unsent_[2]; // [urgent], keys of asked_ that are not in a request yet
+  std::vector<Key> unsent_[2];  // [urgent], keys of asked_ that are not in a request yet
   std::vector<Retry> retries_;
   uint64_t step_ = 16;
   Clock::time_point next_try_, next_tick_;

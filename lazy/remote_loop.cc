@@ -51,7 +51,7 @@ RemotePort::Hooks FaultLoop::port_hooks(Worker& worker) {
       .lost = [this](bool lost) { page_loss(lost); },
       .revoked =
           [this] {
-            revoked_ = true;
+            options_.fate->revoked = true;
             signal_done();
           },
   };
@@ -82,7 +82,9 @@ bool FaultLoop::step_port(Worker& worker, void* port) {
   for (RemotePort* p : {worker.urgent.get(), worker.bulk.get()}) {
     if (p == nullptr || p != port) continue;
     const bool contended = worker.filler.contended != 0;
-    p->step(contended ? kContendedBudget : kQuietBudget, contended ? kContendedStep : kQuietStep);
+    // What TLS has unpacked already the epoll does not know of.
+    do p->step(contended ? kContendedBudget : kQuietBudget, contended ? kContendedStep : kQuietStep);
+    while (p->has_pending());
     return true;
   }
   return false;
@@ -101,6 +103,10 @@ bool FaultLoop::ports_idle(const Worker& worker) const {
   return (!worker.urgent || worker.urgent->idle()) && (!worker.bulk || worker.bulk->idle());
 }
 
+pageserver::Client* FaultLoop::only_connection() {
+  return memory_.remote->only && workers_.back()->urgent ? workers_.back()->urgent->client() : nullptr;
+}
+
 void FaultLoop::page_loss(bool lost) {
   if (lost_.exchange(lost) == lost) return;
   set(counters_.state, static_cast<uint64_t>(lost ? PagerState::kSourceLost : PagerState::kServing));
@@ -110,6 +116,7 @@ void FaultLoop::page_loss(bool lost) {
   }
   const bool kill = memory_.remote->on_loss == OnPageLoss::kKill;
   LOG_ERROR("pager: the processes are {} (--on-page-loss={})", kill ? "killed" : "stopped until pages come again; kill -KILL ends them", kill ? "kill" : "stop");
+  if (kill) options_.fate->gave_up = true;
   signal_processes(kill ? SIGKILL : SIGSTOP);
   if (!kill) return;
   // Children that the processes forked have no known pid: what they miss becomes deadly to touch.

@@ -55,6 +55,10 @@ class Client {
   // Takes in what has come, about `budget` bytes of it, and tells. True: there may be more to take at once.
   // Errors: ENODATA at the end of the connection; EBADMSG for what is damaged or malformed; what OPEN was refused with.
   Result<bool> receive(size_t budget, const ClientEvents& events);
+  // An answer is awaited from now on.
+  void begin_waiting() { heard_ = std::chrono::steady_clock::now(), pinged_ = false; }
+  // Bytes are here that poll(2) does not know of.
+  bool has_pending() const { return stream_->has_pending(); }
   // To be called now and then while an answer is awaited: sends PING after 5 s of silence. Errors: ETIMEDOUT after 15 s of it.
   Result<void> keep_alive(std::chrono::steady_clock::time_point now);
 

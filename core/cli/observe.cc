@@ -27,13 +27,15 @@ Result<Observation> observe(LiveKind kind, const std::string& name, const Option
 lazy::Watch watch_of(Observation& observation) {
   lazy::Watch watch;
   watch.counters = &observation.live.pager();
-  watch.started = [&observation, server = std::make_shared<std::unique_ptr<pageserver::MetricsServer>>()] {
+  const auto server = std::make_shared<std::unique_ptr<pageserver::MetricsServer>>();
+  watch.started = [&observation, server] {
     set(observation.live.page().pid, static_cast<uint64_t>(::getpid()));
     if (!observation.metrics) return;
     auto made = pageserver::MetricsServer::start(UniqueFd(::fcntl(observation.metrics.get(), F_DUPFD_CLOEXEC, 0)), observation.live.page());
     if (made) *server = std::move(*made);
     else LOG_WARNING("--metrics: {}", made.error().what);
   };
+  watch.stopped = [server] { server->reset(); };
   // Of whichever process is the last: the object is another one in each.
   watch.ended = [&observation] { observation.live.retire(); };
   return watch;

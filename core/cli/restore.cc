@@ -117,7 +117,7 @@ Result<int> run_restore(Context& context) {
   const restore::Restored restored = TRY(restore::run(*context.images, settings_of(o, work_dir.get(), remote.get(), observation ? &*observation : nullptr), hooks));
   print_results(o, restored);
   if (o.exec_cmd) return execute(o.words);
-  if (!o.detached) TRY(wait_for_root(restored.root));
+  if (!o.detached) TRY(wait_for_root(restored.ends_with));
   return 0;
 }
 

@@ -24,8 +24,8 @@ class ThpDisabled : public TaskState {
   }
 
   void rebuild(const image::Task& task, agent::Program& program) const override {
-    if (!task.mm || !task.mm->thp_disabled) return;
-    program.syscall("set THP disable", SYS_prctl, {PR_SET_THP_DISABLE, *task.mm->thp_disabled ? 1 : 0, 0, 0, 0});
+    // Always: while the address space is built they are disabled.
+    program.syscall("set THP disable", SYS_prctl, {PR_SET_THP_DISABLE, task.mm && task.mm->thp_disabled.value_or(false) ? 1 : 0, 0, 0, 0});
   }
 
  private:

@@ -17,6 +17,8 @@ class PidNamespace {
   Result<pid_t> learn_pids(pid_t root);
   pid_t outer(pid_t inner) const;
   void kill() const;
+  // The process outside that ends with the tree.
+  pid_t first() const { return first_; }
 
  private:
   [[noreturn]] void init(Births& births);

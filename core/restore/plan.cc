@@ -73,6 +73,8 @@ class Programmer {
     agent::Program& p = out_.leader;
     out_.calls.resize(task_.tree.threads.size());
     files_.rebuild_descriptors(task_, p);
+    // A huge page where one page is read ahead would make the others of it present, as zeros. The process's own setting follows below.
+    p.syscall("no huge pages meanwhile", SYS_prctl, {PR_SET_THP_DISABLE, 1, 0, 0, 0});
     space_.build(p);
     space_.hand_over_faults(p, context_.fault_socket, context_.token);
     space_.set_layout(p);

@@ -90,6 +90,7 @@ class Coordinator {
     }
     TRY(wait_until_ready());
     LOG_DEBUG("restore: {} processes and {} threads are in place", making_.size(), plan_.thread_count());
+    restored.ends_with = restored.root;
     if (namespace_) restored.root = TRY(namespace_->learn_pids(plan_.checkpoint().tasks.front().pid()));
     restored.stats.forking_time = static_cast<uint32_t>(microseconds_since(begin));
     TRY(receive_faults());
@@ -337,7 +338,12 @@ class Coordinator {
     options.watch = settings_.watch;
     if (options.prefetch == lazy::Prefetch::kRecorded) TRY(pager.fill_recorded(dir_.fd(), kRecordedAtOnce));
     if (remote_ && !remote_->only) remote_->leave_first();  // the pager has its own
-    return std::optional<pid_t>(TRY(pager.detach(options)));
+    // With a pid namespace its first process, which ends all others with it.
+    if (namespace_) options.processes = {namespace_->first()};
+    else for (const Making& making : making_) options.processes.push_back(making.task->pid());
+    const pid_t guard = TRY(pager.detach(options));
+    if (remote_) remote_->hand_over();
+    return std::optional<pid_t>(guard);
   }
 
   const image::ImageDir& dir_;

@@ -33,6 +33,7 @@ struct Hooks {
 
 struct Restored {
   pid_t root;                  // as the caller sees it
+  pid_t ends_with;             // a child of ours that ends when the root ends, with its exit status: the root, or the first process of its namespace
   std::optional<pid_t> pager;  // of a lazy restore whose memory has not all arrived: the guard, a child of ours
   image::RestoreStatsEntry stats;
 };
