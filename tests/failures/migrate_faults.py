@@ -1,0 +1,92 @@
+# about: a migration in which the source takes its program back, or the source or the destination is killed: one copy that can run, or none, never two
+# modes: check
+# timeout: 120
+import os
+import signal
+
+from box import Failed
+from drive import Run, fresh, state_of
+
+
+def processes_of(box, word):
+    """The processes whose program was started with this word in its arguments."""
+    return [pid for pid, words in box.others().items() if word in words.split()]
+
+
+def begin(box, program, *more):
+    """Dumps lazily and restores into a pid namespace beside it; most of the memory is still with the source: (run, pid of the dump, its log)."""
+    run = Run(box, program)
+    source, target = (fresh(run.box.path(name)) for name in ('source', 'target'))
+    port_file = run.box.path('port')
+    dump, dump_log = box.dump(run.pid, '--lazy-pages', '--page-timeout', '2', '--portfile', port_file, images=source, wait=False)
+    box.until(lambda: os.path.exists(port_file) or box.ended(dump) is not None, 'the dump to serve')
+    if box.ended(dump) is not None:
+        raise Failed(f'{program}: dump --lazy-pages: {box.first_error(dump_log)}')
+    with open(port_file, encoding='ascii') as f:
+        port = f.read()
+    outcome = box.faultline('restore', '-d', '--new-pidns', '--lazy-pages', '--prefetch', 'none', '--page-server', '--port', port, *more, images=target)
+    if outcome[0] != 0:
+        raise Failed(f'{program}: the restore ended with {outcome[0]}: {box.first_error(outcome[1])}; the dump: {box.first_error(dump_log)}')
+    return run, dump, dump_log
+
+
+def copies(box, run):
+    """The processes with the memory of the program: the original, and the one in the namespace."""
+    found = []
+    for pid in box.others():
+        try:
+            with open(f'/proc/{pid}/cmdline', 'rb') as f:
+                if os.path.basename(f.read().split(b'\0')[0].decode()) == run.name:
+                    found.append(pid)
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return found
+
+
+def end_all(box, run, what):
+    for pid in list(box.others()):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    box.expect_empty(what)
+    run.done()
+
+
+def check(box):
+    # The source is told to end: the copy elsewhere dies first, and then the original goes on, unharmed.
+    for program in ('mem_lazy_touch', 'tree_depth'):
+        run, dump, log = begin(box, program)
+        os.kill(dump, signal.SIGTERM)
+        box.wait(dump, 'the dump that takes its program back')
+        box.until(lambda r=run: copies(box, r) and all(state_of(pid) not in 'tT' for pid in copies(box, r)), 'the original to go on')
+        if program == 'mem_lazy_touch' and copies(box, run) != [run.pid]:
+            raise Failed(f'after the source took it back, {copies(box, run)} are there; the original is {run.pid}')
+        run.unharmed('taken back', compare=False)
+        box.expect_empty(f'{program} taken back')
+
+    # The source is killed, front and worker: the original stays stopped, and the copy is stopped when it needs a page.
+    run, dump, log = begin(box, 'mem_lazy_touch', '--page-timeout', '1')
+    for pid in processes_of(box, 'dump'):
+        os.kill(pid, signal.SIGKILL)
+    open(run.box.path('go'), 'w').close()
+    box.until(lambda: len(copies(box, run)) == 2 and all(state_of(pid) in ('T', 't') for pid in copies(box, run)), 'both copies to be stopped')
+    end_all(box, run, 'after the source was killed')
+
+    # The destination is killed, all of it: the original stays stopped, and the dump says how to go on.
+    run, dump, log = begin(box, 'mem_lazy_touch')
+    for pid in [pid for pid in box.others() if pid != run.pid and pid not in processes_of(box, 'dump')]:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    status = os.waitstatus_to_exitcode(box.wait(dump, 'the dump to give up'))
+    if status == 0:
+        raise Failed('the dump succeeded although its destination was killed')
+    if state_of(run.pid) != 'T':
+        raise Failed(f'the original is in state {state_of(run.pid)!r} after its destination was killed')
+    if not any('CONT' in line for line in box.all_lines(log)):
+        raise Failed(f'the dump does not say how to go on: {box.first_error(log)}')
+    os.kill(run.pid, signal.SIGCONT)
+    run.unharmed('continued by hand', compare=False)
+    box.expect_empty('at the end')
