@@ -6,36 +6,31 @@ import signal
 import time
 
 from box import Failed, describe
-from drive import Run, pick_seed, soak
+from drive import Run, complete, end_remote, helpers, pick_seed, soak, start_remote
 
 
-def helpers(box):
-    """{pid: its name} of the processes of the product that serve the restored program."""
-    found = {}
-    for pid in box.others():
-        try:
-            if os.path.samefile(f'/proc/{pid}/exe', box.binary):
-                with open(f'/proc/{pid}/comm', encoding='utf-8') as f:
-                    found[pid] = f.read().strip()
-        except (FileNotFoundError, ProcessLookupError):
-            pass
-    return found
-
-
-def complete(box, pid):
-    """The helpers, when both are there; none, when all the work is done."""
-    found = {}
-
-    def settled():
-        found.clear()
-        found.update(helpers(box))
-        return sorted(found.values()) == ['faultline-guard', 'faultline-pager'] or not found or box.ended(pid) is not None
-    box.until(settled, 'a killed helper to be replaced')
-    return found
+def kill_helpers(box, run, round_, what):
+    """Kills the guard, the pager, or first one and then, as soon as it has been replaced, the other."""
+    for victim in (['guard'], ['pager'], ['guard', 'pager'], ['pager', 'guard'])[round_ % 4]:
+        for pid in [pid for pid, name in complete(box, run.pid).items() if name.endswith(victim)]:
+            what += f', {victim} killed'
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            box.until(lambda gone=pid: gone not in helpers(box), 'a killed helper to be gone')
+    return what
 
 
 def check(box):
     random = pick_seed()
+    for program in ('mem_lazy_touch', 'mem_lazy_churn', 'mem_lazy_fork'):
+        for round_ in range(4 * (10 if soak() else 1)):
+            run, server, proxy = start_remote(box, program)
+            open(run.box.path('go'), 'w').close()
+            time.sleep(random.uniform(0, 0.02))
+            what = kill_helpers(box, run, round_, f'{program}, remote, round {round_}')
+            end_remote(box, run, server, proxy, what)
     survived = rounds = 0
     for program in ('mem_lazy_touch', 'mem_lazy_churn', 'mem_shared_lazy', 'mem_lazy_fork'):
         for round_ in range(8 * (10 if soak() else 1)):
@@ -47,15 +42,7 @@ def check(box):
             open(run.box.path('go'), 'w').close()
             time.sleep(random.uniform(0, 0.02))
             what = f'{program}, round {round_}'
-            # The guard, the pager, or first one and then, as soon as it has been replaced, the other.
-            for victim in (['guard'], ['pager'], ['guard', 'pager'], ['pager', 'guard'])[round_ % 4]:
-                for pid in [pid for pid, name in complete(box, run.pid).items() if name.endswith(victim)]:
-                    what += f', {victim} killed'
-                    try:
-                        os.kill(pid, signal.SIGKILL)
-                    except ProcessLookupError:
-                        pass
-                    box.until(lambda gone=pid: gone not in helpers(box), 'a killed helper to be gone')
+            what = kill_helpers(box, run, round_, what)
             status = box.wait(run.pid, f'{what}: the program to end or to be killed')
             if os.WIFEXITED(status) and os.WEXITSTATUS(status) != 0:
                 run.subject.verify(run.pid)

@@ -214,3 +214,30 @@ def state_of(pid):
             return f.read().rpartition(')')[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
         return ''
+
+
+def helpers(box):
+    """{pid: its name} of the processes of the product that serve the restored program."""
+    found = {}
+    for pid in box.others():
+        try:
+            if os.path.samefile(f'/proc/{pid}/exe', box.binary):
+                with open(f'/proc/{pid}/comm', encoding='utf-8') as f:
+                    name = f.read().strip()
+                if name in ('faultline-guard', 'faultline-pager'):  # and no page server
+                    found[pid] = name
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return found
+
+
+def complete(box, pid):
+    """The helpers, when both are there; none, when all the work is done."""
+    found = {}
+
+    def settled():
+        found.clear()
+        found.update(helpers(box))
+        return sorted(found.values()) == ['faultline-guard', 'faultline-pager'] or not found or box.ended(pid) is not None
+    box.until(settled, 'a killed helper to be replaced')
+    return found
