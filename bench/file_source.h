@@ -13,6 +13,7 @@
 
 #include "pageserver/endpoint.h"
 #include "pageserver/server.h"
+#include "pageserver/tls.h"
 
 // What the benchmarks of the page server have in common: a server without images.
 namespace faultline::bench {
@@ -47,15 +48,17 @@ class FileSource final : public pageserver::PageSource, public pageserver::Sourc
   uint64_t length_;
 };
 
-// A page server in a child; gives its pid and port.
-inline std::pair<pid_t, uint16_t> serve(int fd, uint64_t length) {
+// A page server in a child, with TLS if there is a context; gives its pid and port.
+inline std::pair<pid_t, uint16_t> serve(int fd, uint64_t length, const pageserver::TlsContext* tls = nullptr) {
   auto listener = check(pageserver::listen_on("", 0));
   const pid_t pid = fork();
   if (pid != 0) return {pid, listener.port};
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   signal(SIGPIPE, SIG_IGN);
   const auto source = std::make_shared<FileSource>(fd, length);
-  const auto server = check(pageserver::Server::start(*source, std::move(listener.socket), {}));
+  pageserver::ServerOptions options;
+  if (tls) options.make_stream = [tls](UniqueFd socket) { return pageserver::tls_stream(std::move(socket), *tls, pageserver::TlsRole::kServer, ""); };
+  const auto server = check(pageserver::Server::start(*source, std::move(listener.socket), options));
   for (;;) pause();
 }
 

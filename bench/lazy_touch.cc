@@ -1,9 +1,9 @@
 // Measures the pager against a real pages file: how long a first touch takes while everything else arrives in the background, and how
 // long it takes until all has arrived, beside the physical limit of the same run (UFFDIO_COPY by one thread from prefaulted memory).
 //
-//   lazy_touch [--mib N] [--threads N] [--rounds N] [--touches N] [--no-fill] [--file PATH] [--remote]
+//   lazy_touch [--mib N] [--threads N] [--rounds N] [--touches N] [--no-fill] [--file PATH] [--remote] [--tls DIR]
 //
-// --remote: the pages come over loopback from a page server in a process of its own.
+// --remote: the pages come over loopback from a page server in a process of its own. --tls: through TLS; in DIR are ca.pem, cert.pem, key.pem.
 //
 // Prints one JSON object. Only touches of pages that were missing just before are counted (looked up in /proc/self/pagemap).
 #include <fcntl.h>
@@ -45,7 +45,7 @@ struct Options {
   unsigned rounds = 3;
   uint64_t touches = 40000;
   bool fill = true, remote = false;
-  std::string file;
+  std::string file, tls;
 };
 
 constexpr size_t kMaxSamples = 1 << 20;
@@ -158,7 +158,7 @@ struct Round {
   double fill_gbps = 0;
 };
 
-Round run(int fd, const Options& o, uint16_t port) {
+Round run(int fd, const Options& o, uint16_t port, const pageserver::TlsContext* tls) {
   const uint64_t length = o.mib << 20;
   auto* const report = static_cast<Report*>(mmap(nullptr, sizeof(Report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   const Signals signals;
@@ -173,8 +173,8 @@ Round run(int fd, const Options& o, uint16_t port) {
   uint32_t index;
   uint64_t origin = address;
   if (o.remote) {
-    remote.connect = [to = check(pageserver::resolve("", port))] {
-      return Result<std::unique_ptr<pageserver::Stream>>(pageserver::connecting_stream(to, nullptr, ""));
+    remote.connect = [to = check(pageserver::resolve("", port)), tls] {
+      return Result<std::unique_ptr<pageserver::Stream>>(pageserver::connecting_stream(to, tls, ""));
     };
     pager.set_remote(remote);
     origin = FileSource::kRemoteBase;
@@ -227,7 +227,7 @@ double microseconds(const std::vector<uint32_t>& sorted, double quantile) {
 Options parse(int argc, char** argv) {
   Options o;
   const option names[] = {{"mib", 1, nullptr, 'm'}, {"threads", 1, nullptr, 't'}, {"rounds", 1, nullptr, 'r'}, {"touches", 1, nullptr, 'n'},
-                          {"no-fill", 0, nullptr, 'x'}, {"file", 1, nullptr, 'f'}, {"remote", 0, nullptr, 's'}, {}};
+                          {"no-fill", 0, nullptr, 'x'}, {"file", 1, nullptr, 'f'}, {"remote", 0, nullptr, 's'}, {"tls", 1, nullptr, 'T'}, {}};
   for (int c; (c = getopt_long(argc, argv, "", names, nullptr)) != -1;) {
     switch (c) {
       case 'm': o.mib = strtoull(optarg, nullptr, 0); break;
@@ -236,6 +236,7 @@ Options parse(int argc, char** argv) {
       case 'n': o.touches = strtoull(optarg, nullptr, 0); break;
       case 'x': o.fill = false; break;
       case 's': o.remote = true; break;
+      case 'T': o.remote = true, o.tls = optarg; break;
       case 'f': o.file = optarg; break;
       default: exit(2);
     }
@@ -255,10 +256,12 @@ int main(int argc, char** argv) {
   setvbuf(stdout, nullptr, _IOLBF, 0);
   raw_gbps(fd.get(), o.mib << 20);  // warm-up: the first use of a guest's memory is slow
   printf("{\"mib\": %llu, \"threads\": %u, \"fill\": %s, \"rounds\": [", static_cast<unsigned long long>(o.mib), o.threads, o.fill ? "true" : "false");
-  const auto [server, port] = o.remote ? bench::serve(fd.get(), o.mib << 20) : std::pair<pid_t, uint16_t>(0, 0);
+  std::optional<pageserver::TlsContext> tls;
+  if (!o.tls.empty()) tls = check(pageserver::TlsContext::make({.cacert = o.tls + "/ca.pem", .cacrl = {}, .cert = o.tls + "/cert.pem", .key = o.tls + "/key.pem", .allow = {}}));
+  const auto [server, port] = o.remote ? bench::serve(fd.get(), o.mib << 20, tls ? &*tls : nullptr) : std::pair<pid_t, uint16_t>(0, 0);
   for (unsigned i = 0; i < o.rounds; ++i) {
     const double raw = raw_gbps(fd.get(), o.mib << 20);
-    const Round r = run(fd.get(), o, port);
+    const Round r = run(fd.get(), o, port, tls ? &*tls : nullptr);
     printf("%s\n  {\"raw_copy_gbps\": %.2f, \"fill_gbps\": %.2f, \"fill_of_raw\": %.2f, \"touches\": %zu, \"p50_us\": %.1f, \"p90_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f}",
            i ? "," : "", raw, r.fill_gbps, r.fill_gbps / raw, r.samples.size(), microseconds(r.samples, 0.5), microseconds(r.samples, 0.9),
            microseconds(r.samples, 0.99), microseconds(r.samples, 1));
