@@ -37,6 +37,7 @@ void Connection::listen() {
   receiving_ = true;
   ++in_flight_;
   if (plain_ && desk_.ring.can_receive()) desk_.ring.receive(stream_->fd(), received_);
+  else if (stream_->has_pending()) desk_.ring.nop(readable_);  // what TLS has read already poll(2) does not know of
   else desk_.ring.poll(stream_->fd(), stream_->wanted_by_read(), readable_);
 }
 

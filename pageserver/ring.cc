@@ -77,6 +77,12 @@ void Ring::receive(int fd, Completion& to) {
   io_uring_sqe_set_data(entry, &to);
 }
 
+void Ring::nop(Completion& to) {
+  io_uring_sqe* const entry = sqe(&to);
+  io_uring_prep_nop(entry);
+  io_uring_sqe_set_data(entry, &to);
+}
+
 void Ring::read(int fd, void* buffer, size_t size, uint64_t offset, Completion& to) {
   io_uring_sqe* const entry = sqe(&to);
   io_uring_prep_read(entry, fd, buffer, static_cast<unsigned>(size), offset);

@@ -53,6 +53,7 @@ class Ring {
   void read(int fd, void* buffer, size_t size, uint64_t offset, Completion& to);
   void send(int fd, const msghdr& message, Completion& to);
   void poll(int fd, short events, Completion& to);
+  void nop(Completion& to);  // completes at the next turn
   void cancel(Completion& to);
 
   // Begins what is queued, waits for a completion if `wait`, and tells of all that have come, and how many. Errors: those of io_uring_enter(2).

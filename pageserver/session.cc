@@ -45,7 +45,8 @@ Session::~Session() {
 }
 
 bool Session::wants_input() const {
-  return !over_ && urgent_.size() + bulk_.size() < kMaxRequests && ranges_ < kMaxWaitingRanges && pages_ < kMaxWaitingPages;
+  // One listing at a time: each may be long.
+  return !over_ && !listing_ && urgent_.size() + bulk_.size() < kMaxRequests && ranges_ < kMaxWaitingRanges && pages_ < kMaxWaitingPages;
 }
 
 Result<void> Session::take(std::span<const std::byte> bytes) {
@@ -100,15 +101,9 @@ Result<void> Session::parse_criu(const CriuHeader& header) {
       return {};
     default: return error(EBADMSG, "the command {:#x} is none that asks for pages; to send pages, start the page server without --lazy-pages", header.command);
   }
-  if (!source_) {
-    auto source = sources_.find("");
-    if (!source) return wrap(source.error(), "a client that speaks CRIU's protocol can only have the checkpoint in the served directory itself");
-    TRY((*source)->opened(client_));
-    source_ = std::move(*source);
-    TRY(source_->commit(client_));
-  }
   if (header.object == 0 || header.object >= kPidEnd || header.vaddr % kPageSize != 0 || header.vaddr >= kUserEnd || header.pages == 0)
     return error(EBADMSG, "{} pages at {:#x} of process {} cannot be", header.pages, header.vaddr, header.object);
+  TRY(begin_criu({object_id(header.object, kTaskMemory), header.vaddr, 1}));
   const uint64_t pages = std::min({header.pages, kMaxReadPages, (kUserEnd - header.vaddr) / kPageSize});
   Request& request = push(bulk_, Request::Kind::kGet, 0);
   request.owner.demand = pages == 1;
@@ -118,6 +113,17 @@ Result<void> Session::parse_criu(const CriuHeader& header) {
   pages_ += pages;
   ++(request.owner.demand ? counters_.requests_demand : counters_.requests_bulk);
   return {};
+}
+
+// The first GET of a client of CRIU's is its COMMIT, so that it must ask for a page that exists.
+Result<void> Session::begin_criu(const Range& first) {
+  if (source_) return {};
+  auto source = sources_.find("");
+  if (!source) return wrap(source.error(), "a client that speaks CRIU's protocol can only have the checkpoint in the served directory itself");
+  TRY((*source)->locate(first));
+  TRY((*source)->opened(client_));
+  source_ = std::move(*source);
+  return source_->commit(client_);
 }
 
 Result<void> Session::need_source() {
@@ -161,8 +167,9 @@ Result<void> Session::parse_open(const Frame& frame) {
   auto source = sources_.find(open.name);
   if (!source) {
     ++counters_.requests_failed;
-    LOG_WARNING("page server: {} asked for the checkpoint \"{}\": {}", peer(), printable(open.name), source.error().what);
+    LOG_WARNING("page server: {} asked for the checkpoint \"{}\": {}", peer(), printable(open.name).substr(0, 200), source.error().what);
     fail(frame.header.id, source.error());
+    over_ = true;
     return {};
   }
   const bool nameless = open.client == 0 && (*source)->kind() == SourceKind::kLive;
@@ -200,12 +207,8 @@ Result<void> Session::parse_named(const Frame& frame) {
   TRY(need_source());
   const std::string name = string_of(frame.payload);
   if (!valid_name(name)) return error(EBADMSG, "the name of an image must stay in its checkpoint");
-  auto file = source_->open_file(name);
-  if (!file) {
-    fail(frame.header.id, file.error());
-    return {};
-  }
-  push(bulk_, Request::Kind::kFile, frame.header.id).file = std::move(*file);
+  // Opened when its turn comes: descriptors are not to be had for the asking.
+  push(bulk_, Request::Kind::kFile, frame.header.id).name = name;
   return {};
 }
 
@@ -220,6 +223,7 @@ Result<void> Session::parse_simple(const Frame& frame) {
     auto names = sources_.names();
     if (names) reply(FrameType::kText, id, std::move(*names));
     else fail(id, names.error());
+    urgent_.back().listing = listing_ = true;
     return {};
   }
   TRY(need_source());
@@ -228,6 +232,7 @@ Result<void> Session::parse_simple(const Frame& frame) {
     if (list && (*list)->size() > kMaxPayload) list = error(E2BIG, "the list of images is longer than a message can be");
     if (list) reply(FrameType::kText, id, std::move(*list));
     else fail(id, list.error());
+    urgent_.back().listing = listing_ = true;
     return {};
   }
   if (frame.header.type == FrameType::kCommit) answer(FrameType::kCommitted, id, source_->commit(client_));
@@ -241,7 +246,7 @@ void Session::revoke() {
 }
 
 Session::Request& Session::push(Queue& queue, Request::Kind kind, uint64_t id) {
-  queue.push_back({.kind = kind, .owner = {.serial = ++serial_, .id = id}, .ranges = {}, .file = {}});
+  queue.push_back({.kind = kind, .owner = {.serial = ++serial_, .id = id}, .ranges = {}, .name = {}, .file = {}});
   ++counters_.queued;
   return queue.back();
 }
@@ -269,6 +274,7 @@ void Session::pop(Queue& queue) {
   urgent_gets_ -= request.kind == Request::Kind::kGet && request.owner.demand;
   ranges_ -= request.ranges.size() - std::min(request.next, request.ranges.size());
   for (size_t i = request.next; i < request.ranges.size(); ++i) pages_ -= request.ranges[i].pages;
+  if (request.listing) listing_ = false;
   --counters_.queued;
   queue.pop_front();
 }

@@ -61,10 +61,12 @@ class Session {
     enum class Kind { kRead, kGet, kFile, kReply } kind;
     Chunk::Owner owner;
     std::vector<Range> ranges;  // kRead, kGet
+    std::string name;           // kFile, until it is opened
     size_t next = 0;            // of ranges, or of file.pages
     ServedFile file;
     uint64_t done = 0;          // bytes of the file or of the reply
     FrameType type{};           // of the reply; 0: bytes without a frame
+    bool listing = false;       // a reply to NAMES or FILES
     bool started = false;       // kGet: the header is under way
   };
   using Queue = std::deque<Request>;
@@ -72,6 +74,7 @@ class Session {
   Result<void> parse();
   Result<bool> parse_head();
   Result<void> parse_criu(const CriuHeader& header);
+  Result<void> begin_criu(const Range& first);
   Result<void> parse_frame(const Frame& frame);
   Result<void> parse_open(const Frame& frame);
   Result<void> parse_read(const Frame& frame);
@@ -110,6 +113,7 @@ class Session {
   uint64_t pages_ = 0;
   uint64_t serial_ = 0;
   bool over_ = false;
+  bool listing_ = false;  // a reply to NAMES or FILES waits
 };
 
 }  // namespace faultline::pageserver

@@ -1,5 +1,6 @@
 // The second half of a session: requests become chunks.
 #include <algorithm>
+#include <utility>
 
 #include "pageserver/session.h"
 
@@ -79,6 +80,7 @@ Result<bool> Session::step_get(Request& request, Chunk& chunk, size_t limit) {
 }
 
 Result<bool> Session::step_file(Request& request, Chunk& chunk, size_t limit) {
+  if (!request.name.empty()) request.file = TRY(source_->open_file(std::exchange(request.name, {})));
   const ServedFile& file = request.file;
   if (file.text || file.size == 0) {
     const size_t size = std::min(static_cast<size_t>(file.size - request.done), kMaxPayload);

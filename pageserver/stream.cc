@@ -49,11 +49,22 @@ const std::vector<std::string>& Stream::peer_names() const {
   return none;
 }
 
+// All of it fails for unix sockets, which need it not.
+void watch_peer(int socket) {
+  const int on = 1, idle_s = 10, every_s = 5, times = 2, unacknowledged_ms = 60'000;
+  (void)::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPINTVL, &every_s, sizeof every_s);
+  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPCNT, &times, sizeof times);
+  (void)::setsockopt(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacknowledged_ms, sizeof unacknowledged_ms);
+}
+
 Result<void> prepare_socket(int socket) {
   const int flags = ::fcntl(socket, F_GETFL);
   if (flags < 0 || ::fcntl(socket, F_SETFL, flags | O_NONBLOCK) < 0) return sys_error("cannot make a connection non-blocking");
   const int one = 1;
   (void)::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);  // fails for unix sockets, which need it not
+  watch_peer(socket);
   return {};
 }
 

@@ -45,7 +45,10 @@ class Stream {
   UniqueFd socket_;
 };
 
-// Makes a socket non-blocking, and gives it TCP_NODELAY where it is TCP.
+// Has the kernel find out that the machine at the other end is gone: after 20 s if nothing is on its way, after 60 s if something is.
+void watch_peer(int socket);
+
+// Makes a socket non-blocking, and gives it TCP_NODELAY where it is TCP. The peer is watched.
 Result<void> prepare_socket(int socket);
 
 // The socket is prepared.

@@ -141,7 +141,7 @@ void Worker::bury() {
     std::erase(urgent_, connection);
     std::erase(bulk_, connection);
     connections_.erase(at);
-    if (--shared_.clients == 0 && shared_.none_left) shared_.none_left();
+    client_gone();
   }
 }
 
@@ -174,21 +174,24 @@ void Worker::refuse(const std::string& peer) {
     LOG_WARNING("page server: {} is refused: there are {} clients already, more than --max-clients allows ({} refused so far)", peer, shared_.max_clients, before);
 }
 
+void Worker::client_gone() {
+  if (--shared_.clients == 0 && shared_.none_left) shared_.none_left();
+}
+
 void Worker::add(UniqueFd socket) {
   const std::string peer = peer_name(socket.get());
   if (draining_ || stopping_) return;
   if (shared_.clients.fetch_add(1) >= shared_.max_clients) {
-    --shared_.clients;
+    client_gone();
     return refuse(peer);
   }
   ++shared_.counters.connections;
-  const int one = 1;
-  (void)::setsockopt(socket.get(), SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+  watch_peer(socket.get());
   const bool near = is_local(socket.get());
   auto stream = shared_.make_stream(std::move(socket));
   if (!stream) {
     LOG_WARNING("page server: {}: {}", peer, stream.error().what);
-    --shared_.clients;
+    client_gone();
     return;
   }
   LOG_INFO("page server: {} has connected", peer);

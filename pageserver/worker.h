@@ -54,6 +54,7 @@ class Worker final : public Desk {
   Result<void> serve();
   void produce_urgent();
   void produce_bulk();
+  void client_gone();
   void bury();
   void on_accepted(int result, uint32_t flags);
   void on_told(int result, uint32_t);

@@ -109,6 +109,7 @@ bool Handover::signalled(std::string& why) {
     stage_ = Stage::kKept;
     return false;
   }
+  if (stage_ == Stage::kRevoking && Clock::now() - revoked_at_ < patience_.one_signal) return false;
   if (stage_ == Stage::kRevoking || client_ == kCriuClient) {
     if (stage_ != Stage::kRevoking) why += "; there is no way to ask the client, which speaks CRIU's protocol, for the processes";
     stage_ = Stage::kUnknown;
@@ -140,7 +141,7 @@ Handover::Stage Handover::wait(int stop, std::string& why) {
     {
       const std::lock_guard lock(mutex_);
       if (is_over()) continue;
-      why = fmt::format("given up on SIG{}", ::sigabbrev_np(static_cast<int>(signal.ssi_signo)));
+      if (stage_ != Stage::kRevoking) why = fmt::format("given up on SIG{}", ::sigabbrev_np(static_cast<int>(signal.ssi_signo)));
       ask = signalled(why);
     }
     if (ask) actions_.revoke();

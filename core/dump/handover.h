@@ -38,6 +38,8 @@ class Handover {
   struct Patience {
     std::chrono::milliseconds before = std::chrono::seconds(2);   // for a client that is lost before COMMIT
     std::chrono::milliseconds after = std::chrono::seconds(60);   // after it, and for the answer to REVOKE
+    // Signals that come so close together are one: whoever signals both of our processes is heard twice, as the one in front passes it on.
+    std::chrono::milliseconds one_signal{2000};
   };
 
   static Result<std::unique_ptr<Handover>> make(Actions actions, Patience patience);

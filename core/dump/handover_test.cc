@@ -118,9 +118,18 @@ TEST_CASE("a signal keeps the program before COMMIT, and asks for it after") {
   CHECK(done.wait(Signals(1).fd()) == Stage::kGone);
 }
 
+TEST_CASE("the same signal to both of our processes is one") {
+  Fixture f;
+  f.on_revoke = [&] { f.handover->revoked(7); };
+  CHECK(f.handover->opened(7));
+  CHECK(f.handover->commit(7));
+  Signals queue(2);
+  CHECK(f.wait(queue.fd()) == Stage::kKept);
+}
+
 TEST_CASE("no answer, or a second signal, leaves it unknown who may run") {
   for (int signals : {1, 2}) {
-    Fixture f(signals == 1 ? kHurry : Handover::Patience{});
+    Fixture f(signals == 1 ? kHurry : Handover::Patience{.one_signal = {}});
     CHECK(f.handover->opened(7));
     CHECK(f.handover->commit(7));
     Signals queue(signals);

@@ -18,8 +18,6 @@ Result<std::shared_ptr<LiveSource>> LiveSource::load(const image::ImageDir& dir,
     if (task.zombie()) continue;
     const ObjectId object = pageserver::object_id(static_cast<uint64_t>(task.pid), pageserver::kTaskMemory);
     source->memory_.emplace(object, TRY(MemoryReader::of_task(task.pid)));
-    for (const image::Extent& extent : TRY(source->index_of(object))->extents())
-      if (extent.remote()) source->late_pages_ += extent.pages;
   }
   return source;
 }
@@ -34,14 +32,7 @@ Result<void> LiveSource::copy(const Range& range, std::span<std::byte> to) {
   const auto memory = memory_.find(range.object);
   if (memory == memory_.end()) return error(ENOENT, "there is no process with the object {:#x}", range.object);
   TRY(memory->second.read(range.address, to));
-  copied_pages_ += range.pages;
   return {};
-}
-
-void LiveSource::closed(uint64_t client) {
-  // A client of CRIU's that has all it could ask for need not say CLOSE: the end of its connection is as good.
-  if (client == Handover::kCriuClient && copied_pages_ >= late_pages_) static_cast<void>(handover_.done(client));
-  handover_.closed(client);
 }
 
 Result<std::shared_ptr<pageserver::PageSource>> OneSource::find(const std::string& name) {

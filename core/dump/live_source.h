@@ -21,7 +21,8 @@ class LiveSource final : public pageserver::StoredSource {
   Result<pageserver::Place> locate(const pageserver::Range& range) override;
   Result<void> copy(const pageserver::Range& range, std::span<std::byte> to) override;
   Result<void> opened(uint64_t client) override { return handover_.opened(client); }
-  void closed(uint64_t client) override;
+  // Without CLOSE or DONE it is not known whether what was sent has arrived.
+  void closed(uint64_t client) override { handover_.closed(client); }
   Result<void> commit(uint64_t client) override { return handover_.commit(client); }
   Result<void> done(uint64_t client) override { return handover_.done(client); }
   void revoked(uint64_t client) override { handover_.revoked(client); }
@@ -32,8 +33,6 @@ class LiveSource final : public pageserver::StoredSource {
 
   Handover& handover_;
   std::map<pageserver::ObjectId, MemoryReader> memory_;
-  uint64_t late_pages_ = 0;
-  std::atomic<uint64_t> copied_pages_ = 0;
 };
 
 // The only source of a server that serves one checkpoint, without a name.

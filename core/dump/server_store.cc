@@ -21,21 +21,12 @@ constexpr int kPatienceMs = 60'000;
 // Pieces of messages are sent in full packets while this is on, and at once when it is turned off. Not every stream is a TCP socket.
 void cork(int socket, int on) { (void)::setsockopt(socket, IPPROTO_TCP, TCP_CORK, &on, sizeof on); }
 
-// An answer may take as long as the server's disks need. That the server's host is gone is found out by the kernel.
-void keep_alive(int socket) {
-  const int on = 1, idle = 15, interval = 5, count = 3;
-  (void)::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
-  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
-  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
-}
-
 // The answers to OPEN2 are read at the end, together: we send the same whatever they are, and would only wait, with the tree standing still.
 class ServerStore final : public PageStore {
  public:
   ServerStore(const PageServer& server, const image::ImageDir& dir, Written written)
       : server_(server), stream_(*server.stream), dir_(dir), written_(std::move(written)), buffer_(kStoreChunk) {
-    keep_alive(stream_.fd());
+    pageserver::watch_peer(stream_.fd());
     cork(stream_.fd(), 1);
   }
 
