@@ -4,6 +4,7 @@
 import os
 import subprocess
 
+from box import Failed
 from drive import Run, end_remote, refused
 from proxy import Proxy
 
@@ -54,3 +55,25 @@ def check(box):
         box.must('restore', box.restore(*to, *good))
         open(run.box.path('go'), 'w').close()
         end_remote(box, run, server, proxy, f'{program} through TLS')
+
+    # A migration: the dump is the server.
+    run = Run(box, 'mem_lazy_touch')
+    box.images = run.box.path('images')
+    port_file = run.box.path('port')
+    dump, log = box.dump(run.pid, '--lazy-pages', '--portfile', port_file, *server_options, wait=False)
+    box.until(lambda: os.path.exists(port_file) or box.ended(dump) is not None, 'the dump to serve')
+    if box.ended(dump) is not None:
+        raise Failed(f'dump --lazy-pages --tls: {box.first_error(log)}')
+    with open(port_file, encoding='ascii') as f:
+        port = f.read()
+    target = run.box.path('fetched')
+    os.mkdir(target)
+    restore, restore_log = box.faultline('restore', '--new-pidns', '--lazy-pages', '--page-server', '--address', '127.0.0.1', '--port', port, *good, images=target, wait=False)
+    if os.waitstatus_to_exitcode(box.wait(dump, 'the dump that is done when all memory has moved')) != 0:
+        raise Failed(f'the dump: {box.first_error(log)}; the restore: {box.first_error(restore_log)}')
+    open(run.box.path('go'), 'w').close()
+    box.wait(restore, 'the program to end')
+    if not any('ended with exit code 0' in line for line in box.all_lines(restore_log)):
+        raise Failed(f'moved through TLS: {box.first_error(restore_log)}')
+    box.expect_empty('moved through TLS')
+    run.done()
