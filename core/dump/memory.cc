@@ -133,7 +133,7 @@ Result<MemoryCounts> write_shared(const objects::SharedObject& object, PageStore
     off_t hole = ::lseek(object.fd.get(), data, SEEK_HOLE);
     if (hole < 0) return sys_error("shared memory {}: looking for a hole", object.shmid);
     hole = std::min<off_t>(static_cast<off_t>(page_up(static_cast<uint64_t>(hole))), size);
-    TRY(sink.add(page_down(static_cast<uint64_t>(data)), static_cast<uint64_t>(hole), image::kPagePresent));
+    TRY(sink.add(page_down(static_cast<uint64_t>(data)), static_cast<uint64_t>(hole), static_cast<uint32_t>(LatePages::kStored)));
     at = hole;
   }
   return sink.finish();

@@ -21,6 +21,7 @@ enum class LatePages : uint32_t { kStored = image::kPagePresent | image::kPageLa
 Result<MemoryCounts> write_memory(pid_t pid, const AddressSpace& space, const std::vector<Vaddr>& stack_pages, LatePages late, PageStore& store);
 
 // The same for a memory object; holes are left out.
+// Whether they may come late is for restore to find out: it knows what leads to the object.
 Result<MemoryCounts> write_shared(const objects::SharedObject& object, PageStore& store);
 
 }  // namespace faultline::dump

@@ -62,14 +62,20 @@ std::set<uint32_t> SharedMemory::late_objects() const {
   return shmids;
 }
 
-Result<void> SharedMemory::fetch(const image::Pagemap& map, int to, uint64_t size, uint32_t shmid, const lazy::RemoteOptions& remote) const {
+Result<void> SharedMemory::fetch(const image::Pagemap& map, int to, uint64_t size, uint32_t shmid, const std::set<uint64_t>* only, const lazy::RemoteOptions& remote) const {
   lazy::RemoteFetch fetch(remote, [&](const pageserver::Range& range, std::span<const std::byte> contents) -> Result<void> {
     // The object may end inside its last page. Pages of zeros are holes already.
     const uint64_t length = range.address < size ? std::min<uint64_t>(contents.size(), size - range.address) : 0;
     return pwrite_all(to, contents.data(), length, static_cast<off_t>(range.address), "shared memory");
   });
-  for (const image::PagemapEntry& entry : map.entries)
-    if (!(*entry.flags & image::kPagePresent)) fetch.want(pageserver::object_id(shmid, pageserver::kSharedMemory), entry.vaddr, *entry.nr_pages);
+  const auto object = pageserver::object_id(shmid, pageserver::kSharedMemory);
+  for (const image::PagemapEntry& entry : map.entries) {
+    if (*entry.flags & image::kPagePresent) continue;
+    const uint64_t end = entry.vaddr + *entry.nr_pages * kPageSize;
+    if (!only) fetch.want(object, entry.vaddr, *entry.nr_pages);
+    else
+      for (auto page = only->lower_bound(entry.vaddr); page != only->end() && *page < end; ++page) fetch.want(object, *page, 1);
+  }
   return fetch.finish();
 }
 
@@ -84,9 +90,9 @@ Result<void> SharedMemory::fill(uint32_t shmid, int to, const lazy::RemoteOption
   const auto size = static_cast<uint64_t>(st.st_size);
   const auto& entries = found->second.entries;
   const auto is_remote = [](const image::PagemapEntry& e) { return !(*e.flags & image::kPagePresent) && (*e.flags & image::kPageLazy); };
-  if (std::ranges::any_of(entries, is_remote) && all) {
+  if (std::ranges::any_of(entries, is_remote)) {
     if (!remote) return error(ENOTSUP, "shared memory {}: pages are not in the images but with the host of the dump; add --page-server --address HOST --port PORT", shmid);
-    TRY(fetch(found->second, to, size, shmid, *remote));
+    TRY(fetch(found->second, to, size, shmid, all ? nullptr : &at_once->second, *remote));
   }
   if (std::ranges::all_of(entries, is_remote)) return {};
   const UniqueFd pages = TRY(dir_.open_file(fmt::format("pages-{}.img", found->second.pages_id), O_RDONLY));

@@ -29,7 +29,8 @@ class SharedMemory {
   Result<void> fill(uint32_t shmid, int to, const lazy::RemoteOptions* remote) const;
 
  private:
-  Result<void> fetch(const image::Pagemap& map, int to, uint64_t size, uint32_t shmid, const lazy::RemoteOptions& remote) const;
+  // `only`: these pages; nullptr: all that are with the page server.
+  Result<void> fetch(const image::Pagemap& map, int to, uint64_t size, uint32_t shmid, const std::set<uint64_t>* only, const lazy::RemoteOptions& remote) const;
   Result<void> copy(int pages, off_t from, int to, uint64_t at, uint64_t end, uint32_t shmid) const;
 
   const image::ImageDir& dir_;
