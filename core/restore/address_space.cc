@@ -54,6 +54,12 @@ std::vector<Vaddr> first_pages(const image::Task& task) {
   };
   thread(task.core);
   for (const image::CoreEntry& core : task.threads) thread(core);
+  // Whoever looks at /proc/PID/cmdline or environ does not wait for a page: he sees nothing instead (mm/memory.c, access_remote_vm()).
+  constexpr uint64_t kMost = 128 << 10;
+  if (task.mm) {
+    add(task.mm->mm_arg_start, std::min(kMost, task.mm->mm_arg_end - task.mm->mm_arg_start));
+    add(task.mm->mm_env_start, std::min(kMost, task.mm->mm_env_end - task.mm->mm_env_start));
+  }
   std::sort(pages.begin(), pages.end());
   pages.erase(std::unique(pages.begin(), pages.end()), pages.end());
   return pages;

@@ -39,7 +39,8 @@ struct LazyRange {
   uint64_t origin;                // the address (the offset, of shared memory) of its first page in its image
 };
 
-// Pages that the kernel itself will write or read for the threads before they run: it must not have to wait for them.
+// Pages that the kernel itself will write or read for the threads before they run, or for others who look at the process: it must not have to
+// wait for them.
 std::vector<Vaddr> first_pages(const image::Task& task);
 // Those of them that are with a page server.
 std::vector<Vaddr> remote_first_pages(const image::Task& task);

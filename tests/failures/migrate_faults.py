@@ -5,7 +5,7 @@ import os
 import signal
 
 from box import Failed
-from drive import Run, fresh, state_of
+from drive import Run, fresh, helpers, state_of
 
 
 def processes_of(box, word):
@@ -43,6 +43,17 @@ def copies(box, run):
     return found
 
 
+def kill_helpers(box):
+    """Kills pager and guard, and whoever replaces them; those that were there."""
+    found = helpers(box)
+    for pid in found:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    return found
+
+
 def end_all(box, run, what):
     for pid in list(box.others()):
         try:
@@ -75,6 +86,8 @@ def check(box):
 
     # The destination is killed, all of it: the original stays stopped, and the dump says how to go on.
     run, dump, log = begin(box, 'mem_lazy_touch')
+    # The pager and its guard first: if the program ends before them, it has ended where it was moved to.
+    box.until(lambda: not kill_helpers(box), 'the pager and its guard to be gone')
     for pid in [pid for pid in box.others() if pid != run.pid and pid not in processes_of(box, 'dump')]:
         try:
             os.kill(pid, signal.SIGKILL)
