@@ -57,6 +57,19 @@ class _Names:
         return self.known.setdefault((kind, number), f'{kind}#{len(self.known)}')
 
 
+def _joined(lines):
+    """Joins anonymous areas that differ in nothing but their place. Where the border between two such areas stands is the kernel's own affair: it
+    keeps one where pages were first touched through different areas that have become neighbours (anon_vma), and drops it otherwise."""
+    joined = []
+    for line in lines:
+        span, _, rest = line.partition(' ')
+        if joined and joined[-1][2] == rest and '/' not in rest and '[' not in rest and joined[-1][1] == span.partition('-')[0]:
+            joined[-1][1] = span.partition('-')[2]
+        else:
+            joined.append([*span.split('-'), rest])
+    return [f'{start}-{end} {rest}' for start, end, rest in joined]
+
+
 def _maps(pid, names):
     lines = []
     for line in _text(f'/proc/{pid}/maps').splitlines():
@@ -66,7 +79,7 @@ def _maps(pid, names):
         if inode != '0' and (path.endswith('(deleted)') or path.startswith('/SYSV')):
             inode = names.of('inode', parts[3] + ' ' + inode)
         lines.append(' '.join([parts[0], parts[1], parts[2], parts[3], inode, path]))
-    return lines
+    return _joined(lines)
 
 
 def _vm_flags(pid):
@@ -76,7 +89,7 @@ def _vm_flags(pid):
             flags.append(area + ' ' + ' '.join(sorted(set(line.split()[1:]) - DROPPED_FLAGS)))
         elif re.match(r'[0-9a-f]+-[0-9a-f]+ ', line):
             area = line.split()[0]
-    return flags
+    return _joined(flags)
 
 
 def _fds(pid, names):
