@@ -199,7 +199,7 @@ void FaultLoop::take_messages(Worker& worker, int timeout_ms, bool leave) {
     for (Space* space : std::exchange(worker.left, {})) drain(worker, *space);
   epoll_event events[16];
   const int n = ::epoll_wait(worker.epoll.get(), events, 16, timeout_ms);
-  if (n > 0) worker.awake_until = std::chrono::steady_clock::now() + kAwake;
+  if (n > 0 && worker.urgent) worker.awake_until = std::chrono::steady_clock::now() + kAwake;
   for (int i = 0; i < n; ++i) {
     auto* const space = static_cast<Space*>(events[i].data.ptr);
     if (space == nullptr) {

@@ -28,6 +28,8 @@ inline constexpr uint32_t kVmaGuard = 1 << 16;
 
 // Bits of pagemap_entry.flags.
 inline constexpr uint32_t kPageParent = 1, kPageLazy = 2, kPagePresent = 4;
+// The pages are not in the images but with the host of the dump, or with a page server. `flags` is set (load_pagemap() sees to it).
+inline bool is_remote(const PagemapEntry& entry) { return (*entry.flags & (kPagePresent | kPageLazy)) == kPageLazy; }
 
 // task_core_entry.task_state
 enum TaskStateNumber : uint32_t { kTaskAlive = 1, kTaskDead = 2, kTaskStopped = 3 };

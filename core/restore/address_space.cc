@@ -69,7 +69,7 @@ std::vector<Vaddr> remote_first_pages(const image::Task& task) {
   std::vector<Vaddr> pages = first_pages(task);
   std::erase_if(pages, [&](Vaddr page) {
     for (const image::PagemapEntry& entry : task.pagemap.entries)
-      if (entry.vaddr <= page && page < entry.vaddr + *entry.nr_pages * kPageSize) return (*entry.flags & (image::kPagePresent | image::kPageLazy)) != image::kPageLazy;
+      if (entry.vaddr <= page && page < entry.vaddr + *entry.nr_pages * kPageSize) return !image::is_remote(entry);
     return true;
   });
   return pages;

@@ -13,7 +13,7 @@ namespace faultline::restore {
 namespace {
 
 bool any_remote(const image::Pagemap& map) {
-  return std::ranges::any_of(map.entries, [](const image::PagemapEntry& e) { return (*e.flags & (image::kPagePresent | image::kPageLazy)) == image::kPageLazy; });
+  return std::ranges::any_of(map.entries, image::is_remote);
 }
 
 }  // namespace

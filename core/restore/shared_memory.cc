@@ -89,16 +89,15 @@ Result<void> SharedMemory::fill(uint32_t shmid, int to, const lazy::RemoteOption
   if (::fstat(to, &st) < 0) return sys_error("shared memory {}", shmid);
   const auto size = static_cast<uint64_t>(st.st_size);
   const auto& entries = found->second.entries;
-  const auto is_remote = [](const image::PagemapEntry& e) { return !(*e.flags & image::kPagePresent) && (*e.flags & image::kPageLazy); };
-  if (std::ranges::any_of(entries, is_remote)) {
+  if (std::ranges::any_of(entries, image::is_remote)) {
     if (!remote) return error(ENOTSUP, "shared memory {}: pages are not in the images but with the host of the dump; add --page-server --address HOST --port PORT", shmid);
     TRY(fetch(found->second, to, size, shmid, all ? nullptr : &at_once->second, *remote));
   }
-  if (std::ranges::all_of(entries, is_remote)) return {};
+  if (std::ranges::all_of(entries, image::is_remote)) return {};
   const UniqueFd pages = TRY(dir_.open_file(fmt::format("pages-{}.img", found->second.pages_id), O_RDONLY));
   off_t from = 0;
   for (const image::PagemapEntry& entry : found->second.entries) {
-    if (is_remote(entry)) continue;
+    if (image::is_remote(entry)) continue;
     if (!(*entry.flags & image::kPagePresent)) return error(ENOTSUP, "shared memory {}: pages are in a parent checkpoint, which cannot be restored yet", shmid);
     const uint64_t length = *entry.nr_pages * kPageSize;
     // The last page is stored whole; the object may end inside it.
