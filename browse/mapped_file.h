@@ -3,6 +3,7 @@
 #include <memory>
 #include <span>
 
+#include "core/base/mapping.h"
 #include "core/base/unique_fd.h"
 #include "core/image/messages.h"
 

@@ -2,7 +2,9 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -77,7 +79,15 @@ class Snapshot {
  private:
   explicit Snapshot(std::unique_ptr<Images> images);
   void load_processes();
-  AddressSpace::Area area_of(const image::VmaEntry& vma, const Files* files, const Remaps* remaps);
+  template <typename T, typename Make>
+  Shared<T> kept(const std::string& file, const Make& make);
+  template <typename Message>
+  Shared<Message> one(const std::string& file, const image::Kind& kind);
+  Shared<StoredPages> pages(const std::string& pagemap);
+  Shared<MappedFile> mapped_file(const image::RegFileEntry& entry);
+  // Finds what is below the pages that the process has of its own.
+  void back_area(AddressSpace::Area& area);
+  std::string path_of_area(const image::MmEntry& mm, const image::VmaEntry& vma);
 
   const std::unique_ptr<Images> images_;
   bool v1_ = false;  // the old format, without a common head
