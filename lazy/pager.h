@@ -93,5 +93,4 @@ class Pager {
   std::unique_ptr<State> state_;
 };
 
-
 }  // namespace faultline::lazy
