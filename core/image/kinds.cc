@@ -6,7 +6,7 @@ namespace {
 
 constexpr Kind kAll[] = {
     kInventory, kPstree, kSeccomp, kCore, kIds, kMm, kPagemap, kFs, kFdinfo, kFiles, kRemapFpath, kGhostFile, kMemfdInode, kPipesData, kFifoData,
-    kSkQueues, kTtyInfo, kTtyData, kTimens, kStats, kInterruptedCalls, kCgroup, kTcpStream, kUtsns, kIpcVar, kUserns, kMountpoints, kNetns, kNetdev,
+    kSkQueues, kTtyInfo, kTtyData, kTimens, kStats, kInterruptedCalls, kOrigin, kCgroup, kTcpStream, kUtsns, kIpcVar, kUserns, kMountpoints, kNetns, kNetdev,
     {"APPARMOR", 0x59423047, "apparmor_entry"},
     {"FILE_LOCKS", 0x54323616, "file_lock_entry"},
     {"CPUINFO", 0x61404013, "cpuinfo_entry"},

@@ -351,7 +351,7 @@ class Coordinator {
   Result<std::optional<pid_t>> start_pager(lazy::Pager& pager) {
     if (!any_lazy_) return std::optional<pid_t>();
     bool recorded = false;
-    for (const Making& making : making_) recorded |= dir_.exists(lazy::working_set_name(making.task->pid()));
+    for (const Making& making : making_) recorded |= dir_.exists(image::working_set_name(making.task->pid()));
     lazy::DetachOptions options;
     options.prefetch = settings_.prefetch.value_or(recorded ? lazy::Prefetch::kRecorded : lazy::Prefetch::kSequential);
     options.working_set_dir = dir_.fd();
@@ -360,9 +360,9 @@ class Coordinator {
     options.watch = settings_.watch;
     if (options.prefetch == lazy::Prefetch::kRecorded) TRY(pager.fill_recorded(dir_.fd(), kRecordedAtOnce));
     if (remote_ && !remote_->only) remote_->leave_first();  // the pager has its own
-    // With a pid namespace its first process, which ends all others with it.
-    if (namespace_) options.processes = {namespace_->first()};
+    if (namespace_) options.processes = {namespace_->first()}, options.contained = true;
     else for (const Making& making : making_) options.processes.push_back(making.task->pid());
+    if (settings_.stays && !settings_.sibling) options.reaper = ::getpid();
     const pid_t guard = TRY(pager.detach(options));
     if (remote_) remote_->hand_over();
     return std::optional<pid_t>(guard);
