@@ -129,7 +129,7 @@ Result<Served> run_pager(const Memory& memory, SpaceTable& table, const GuardOpt
   tell_progress(table, counters);
   set(counters.state, static_cast<uint64_t>(shared.fate.revoked || shared.fate.gave_up ? PagerState::kFailed : PagerState::kComplete));
   LOG_INFO("pager: done, {} pages were put in", loop.server().copied());
-  if (memory.remote != nullptr) say_goodbye(*memory.remote, shared.fate, options.processes, loop.only_connection());
+  if (memory.remote != nullptr) say_goodbye(*memory.remote, shared.fate, options.tree, loop.only_connection());
   if (options.watch.ended) options.watch.ended();
   return Served::kAll;
 }
@@ -182,7 +182,8 @@ void kill_processes(SpaceTable& table) {
   std::vector<int> keep = options.keep_fds;
   keep.push_back(shared.ready);
   keep.push_back(options.working_set_dir);
-  for (const HeldProcess& process : options.processes) keep.push_back(process.pidfd);
+  for (const HeldProcess& process : options.tree.processes) keep.push_back(process.pidfd);
+  if (options.tree.reaper) keep.push_back(options.tree.reaper->pidfd);
   if (memory.remote != nullptr && memory.remote->only) keep.push_back(memory.remote->only->fd());
   close_other_fds(table, std::move(keep));
   int quick_deaths = 0;

@@ -36,8 +36,10 @@ struct DetachOptions {
   int working_set_dir = -1;
   bool record = false;
   Watch watch;
-  // All restored processes, also those without late memory, should a live source take them back.
+  // Should a live source take its processes back: all that were restored, also those without late memory, and as HeldTree has it.
   std::vector<pid_t> processes;
+  bool contained = false;
+  std::optional<pid_t> reaper;
   std::vector<int> keep_fds;  // of the log, for example. All other descriptors are closed; 0, 1 and 2 become /dev/null if not kept
 };
 
