@@ -267,5 +267,8 @@ int main(int argc, char** argv) {
            microseconds(r.samples, 0.99), microseconds(r.samples, 1));
   }
   printf("\n]}\n");
-  if (server != 0) kill(server, SIGKILL);
+  if (server != 0) {
+    kill(server, SIGKILL);
+    waitpid(server, nullptr, 0);
+  }
 }

@@ -41,10 +41,11 @@ struct LoopOptions {
   PagerCounters* counters = nullptr;  // where to count, in memory that outlives a pager; nullptr: nowhere
 };
 
-inline constexpr size_t kMaxWorkers = 4, kMaxConnections = 2 * kMaxWorkers;
+inline constexpr size_t kMaxWorkers = 4, kMaxConnections = 2;
 
 // The threads of a pager. One worker per CPU (at most 4), bound to it: a fault is served by the worker of the CPU where it happened, which
 // becomes idle just then, while waking another CPU would take longer than everything else together. One of the workers fills.
+// With a page server: one worker for faults, which the kernel lets run where it sees fit, and one that fills.
 class FaultLoop {
  public:
   // `memory` and `table` must outlive the loop.
@@ -115,7 +116,8 @@ class FaultLoop {
     std::chrono::steady_clock::time_point left_since;
     // So long it waits for the page server without sleeping.
     std::chrono::steady_clock::time_point awake_until;
-    // Connections to the page server: what somebody waits for does not queue behind the rest. A single one: both are the main worker's.
+    // Connections to the page server: what somebody waits for is the first worker's, the rest the filling one's, so that the former does not queue
+    // behind the latter. A single one is for both.
     std::unique_ptr<RemotePort> urgent, bulk;
     std::thread thread;
   };
@@ -138,7 +140,7 @@ class FaultLoop {
   FaultServer::Chunk chunk(Filler& filler);
   // Remote pages ---
   void open_ports();
-  static RemotePort& bulk_port(Worker& worker);
+  static RemotePort* bulk_port(Worker& worker);
   RemotePort::Hooks port_hooks(Worker& worker);
   void want_remote(Worker& worker, const Wanted& wanted, const Task& task);
   void take_forwarded();
@@ -181,7 +183,7 @@ class FaultLoop {
   std::atomic<bool> sequential_ = false;  // recordings are in, what is left comes in the order of addresses
   Worker* main_filler_ = nullptr;         // nullptr: nothing is filled
 
-  // With a single connection, what other workers want of it.
+  // What threads without an urgent connection want of it.
   std::mutex forwarded_mutex_;
   std::vector<std::pair<Wanted, Task>> forwarded_;
   std::atomic<bool> lost_ = false;

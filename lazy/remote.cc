@@ -24,29 +24,24 @@ Result<void> RemoteOptions::connect_first() {
     return client;
   }();
   if (!connected) return wrap(connected.error(), "the page server {}", name);
-  first = std::make_shared<pageserver::Client>(std::move(*connected));
-  if (single || first->speaks_criu()) only = first;
+  first = std::make_unique<pageserver::Client>(std::move(*connected));
+  single |= first->speaks_criu();
   live = first->live();
   return {};
 }
 
-void RemoteOptions::leave_first() {
-  if (first) first->close();
-  first.reset();
-}
-
-RemotePort::RemotePort(const RemoteOptions& options, bool first, const Memory& memory, FaultServer& server, Hooks hooks, int epoll, std::atomic<int>& slot)
-    : options_(options), memory_(memory), server_(server), hooks_(std::move(hooks)), epoll_(epoll), slot_(slot) {
+RemotePort::RemotePort(const RemoteOptions& options, std::unique_ptr<pageserver::Client> open, const Memory& memory, FaultServer& server, Hooks hooks, int epoll,
+                       std::atomic<int>& slot)
+    : options_(options), memory_(memory), server_(server), hooks_(std::move(hooks)), epoll_(epoll), slot_(slot), client_(std::move(open)), ever_(client_ != nullptr) {
   for (uint32_t i = 0; i < memory.indexes.size(); ++i) indexes_.try_emplace(memory.indexes[i].object, i);
   events_.pages = [this](const pageserver::Range& range, std::span<const std::byte> contents) { come(range, contents); };
   events_.failed = [this](uint64_t id, const pageserver::Failed& failed) { refused(id, failed); };
   events_.revoked = [this] { hooks_.revoked(); };
-  if (first) client_ = options.only;
   if (client_) watch();
 }
 
 RemotePort::~RemotePort() {
-  if (client_ && client_ != options_.only) client_->close();
+  if (client_ && !options_.single) client_->close();  // the end of a single one is told with what became of the processes
   slot_ = -1;
   count_down(server_.counters().queued, asked_.size());
 }
@@ -134,7 +129,7 @@ void RemotePort::connect() {
   auto stream = options_.connect();
   auto client = stream ? pageserver::Client::start(std::move(*stream), options_.client) : Result<pageserver::Client>(Failure(stream.error()));
   if (!client) return broken(client.error());
-  client_ = std::make_shared<pageserver::Client>(std::move(*client));
+  client_ = std::make_unique<pageserver::Client>(std::move(*client));
   // All that has not come is asked for again.
   for (auto& keys : unsent_) keys.clear();
   for (const auto& [key, asked] : asked_) unsent_[asked.urgent].push_back(key);

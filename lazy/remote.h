@@ -21,22 +21,20 @@ struct RemoteOptions {
   // Begins a connection, which may still be in the making. Called again whenever one was lost, from any thread.
   std::function<Result<std::unique_ptr<pageserver::Stream>>()> connect;
   pageserver::ClientOptions client;
-  // A connection for what is done before the pager runs; made by connect_first().
-  std::shared_ptr<pageserver::Client> first;
-  // The same, if there can be no other: a server that speaks CRIU's protocol takes one connection. The pager goes on with it. Otherwise nullptr.
-  std::shared_ptr<pageserver::Client> only;
+  // A connection for what is done before the pager runs; made by connect_first(). The first pager goes on with it for pages that somebody
+  // waits for, which spares the first of them the making of a connection: four ways there and back with TLS.
+  std::unique_ptr<pageserver::Client> first;
   std::chrono::milliseconds page_timeout = std::chrono::seconds(60);
   OnPageLoss on_loss = OnPageLoss::kStop;
-  bool single = false;  // connect() works once
+  // There can be no connection but `first`: connect() works once, or the server speaks CRIU's protocol and takes one connection.
+  bool single = false;
   bool live = false;  // the source is a frozen process, to be told when all is done
   std::string name;   // of the server, for messages
 
   // Makes the first connection, and learns who is there. Errors: those of the connection, ENOENT if there is no such checkpoint.
   Result<void> connect_first();
-  // Ends it.
-  void leave_first();
-  // A pager has its own reference to what can be only once: ours is given up, so that the server sees when the pager's end is closed.
-  void hand_over() { first.reset(), only.reset(); }
+  // The pager, a process of its own, has `first` now: our descriptor is closed, so that the server sees when the pager's is.
+  void hand_over() { first.reset(); }
 };
 
 // One connection of the pager to the page server: what was asked for, and by whom, what comes, and what to do when it breaks. Connects anew
@@ -63,8 +61,8 @@ class RemotePort {
   };
 
   // Watches itself in `epoll`, with `this` as the event's pointer. `slot`: where the number of the descriptor is noted for a successor.
-  // `first`: RemoteOptions::only has not been used by a predecessor.
-  RemotePort(const RemoteOptions& options, bool first, const Memory& memory, FaultServer& server, Hooks hooks, int epoll, std::atomic<int>& slot);
+  // `open`: a connection to begin with, or nullptr.
+  RemotePort(const RemoteOptions& options, std::unique_ptr<pageserver::Client> open, const Memory& memory, FaultServer& server, Hooks hooks, int epoll, std::atomic<int>& slot);
   ~RemotePort();
   RemotePort(const RemotePort&) = delete;
 
@@ -131,7 +129,7 @@ class RemotePort {
   Hooks hooks_;
   int epoll_;
   std::atomic<int>& slot_;
-  std::shared_ptr<pageserver::Client> client_;
+  std::unique_ptr<pageserver::Client> client_;
   pageserver::ClientEvents events_;
   uint32_t watched_ = 0;
   std::map<pageserver::ObjectId, uint32_t> indexes_;

@@ -337,7 +337,6 @@ class Coordinator {
     options.keep_fds = settings_.keep_fds;
     options.watch = settings_.watch;
     if (options.prefetch == lazy::Prefetch::kRecorded) TRY(pager.fill_recorded(dir_.fd(), kRecordedAtOnce));
-    if (remote_ && !remote_->only) remote_->leave_first();  // the pager has its own
     // With a pid namespace its first process, which ends all others with it.
     if (namespace_) options.processes = {namespace_->first()};
     else for (const Making& making : making_) options.processes.push_back(making.task->pid());
