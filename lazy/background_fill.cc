@@ -161,9 +161,11 @@ FaultLoop::FillStep FaultLoop::fill_recorded(Worker& worker, Space& space, FillS
 
 FaultLoop::FillStep FaultLoop::fill_space(Worker& worker, Space& space, FillState& state) {
   RemotePort* const port = bulk_port(worker);
-  if (port && !port->room(worker.filler.contended != 0)) return FillStep::kWait;
+  FaultServer::Chunk chunk = this->chunk(worker.filler);
+  if (port) chunk.remote = std::min(chunk.remote, port->room(worker.filler.contended != 0));
+  if (chunk.remote == 0) return FillStep::kWait;
   Wanted wanted = {};
-  switch (server_.fill(space, state.cursor, chunk(worker.filler), wanted)) {
+  switch (server_.fill(space, state.cursor, chunk, wanted)) {
     case FaultServer::Fill::kProgress: state.progressed = true; return FillStep::kProgress;
     case FaultServer::Fill::kRetry:
       drain(worker, space);

@@ -121,6 +121,8 @@ class FaultLoop {
     std::unique_ptr<RemotePort> urgent, bulk;
     std::thread thread;
   };
+  // Above the way there and back, while the background fill runs.
+  static constexpr auto kPaceSlack = std::chrono::milliseconds(1);
   enum class FillStep { kProgress, kWait, kNothingToDo };  // kWait: for a disk or a page server
 
   Result<void> add_worker(int cpu, bool watches);
@@ -187,6 +189,7 @@ class FaultLoop {
   std::mutex forwarded_mutex_;
   std::vector<std::pair<Wanted, Task>> forwarded_;
   std::atomic<bool> lost_ = false;
+  Pace pace_{kPaceSlack};
 
   std::vector<std::unique_ptr<Worker>> workers_;
   Worker reader_side_;  // the disk reader's thread serves with this

@@ -30,9 +30,17 @@ Result<void> RemoteOptions::connect_first() {
   return {};
 }
 
-RemotePort::RemotePort(const RemoteOptions& options, std::unique_ptr<pageserver::Client> open, const Memory& memory, FaultServer& server, Hooks hooks, int epoll,
-                       std::atomic<int>& slot)
-    : options_(options), memory_(memory), server_(server), hooks_(std::move(hooks)), epoll_(epoll), slot_(slot), client_(std::move(open)), ever_(client_ != nullptr) {
+RemotePort::RemotePort(const RemoteOptions& options, std::unique_ptr<pageserver::Client> open, Pace& pace, const Memory& memory, FaultServer& server, Hooks hooks,
+                       int epoll, std::atomic<int>& slot)
+    : options_(options),
+      pace_(pace),
+      memory_(memory),
+      server_(server),
+      hooks_(std::move(hooks)),
+      epoll_(epoll),
+      slot_(slot),
+      client_(std::move(open)),
+      ever_(client_ != nullptr) {
   for (uint32_t i = 0; i < memory.indexes.size(); ++i) indexes_.try_emplace(memory.indexes[i].object, i);
   events_.pages = [this](const pageserver::Range& range, std::span<const std::byte> contents) { come(range, contents); };
   events_.failed = [this](uint64_t id, const pageserver::Failed& failed) { refused(id, failed); };
@@ -68,7 +76,7 @@ void RemotePort::ask(const Wanted& wanted, const Waiter* waiter) {
     if (it == asked_.end()) {
       const auto next = asked_.upper_bound({page.index, page.origin});
       const Vaddr stop = next != asked_.end() && next->first.first == page.index ? std::min(end, next->first.second) : end;
-      it = asked_.emplace(Key(page.index, page.origin), Asked{.pages = (stop - page.origin) / kPageSize, .urgent = waiter != nullptr, .since = Clock::now(), .waiters = {}}).first;
+      it = asked_.emplace(Key(page.index, page.origin), Asked{.pages = (stop - page.origin) / kPageSize, .urgent = waiter != nullptr, .since = Clock::now(), .sent = {}, .waiters = {}}).first;
       unsent_[waiter != nullptr].push_back(it->first);
       count(server_.counters().queued);
       if (!waiter) ahead_pages_ += it->second.pages;
@@ -109,7 +117,8 @@ void RemotePort::send_batch() {
       }
       if (ranges.empty()) break;
       const uint64_t id = client_->read(ranges, urgent);
-      for (Asked* a : asked) a->request = id;
+      const auto now = Clock::now();
+      for (Asked* a : asked) a->request = id, a->sent = now;
     }
     keys.clear();
   }
@@ -220,6 +229,8 @@ void RemotePort::settle(PageName first, uint64_t pages) {
     release(asked, key.first, at, std::min(end, stop));
     // With waiters, it has parts that are still to be put in.
     if (asked.come == asked.pages && asked.waiters.empty()) {
+      const auto now = Clock::now();
+      (asked.urgent ? pace_ : ahead_pace_).came(now - asked.sent, now);
       if (!asked.urgent) ahead_pages_ -= asked.pages;
       asked_.erase(it);
       count_down(server_.counters().queued);

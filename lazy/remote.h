@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "lazy/fault_server.h"
+#include "lazy/pace.h"
 #include "pageserver/client.h"
 
 namespace faultline::lazy {
@@ -61,8 +63,10 @@ class RemotePort {
   };
 
   // Watches itself in `epoll`, with `this` as the event's pointer. `slot`: where the number of the descriptor is noted for a successor.
-  // `open`: a connection to begin with, or nullptr.
-  RemotePort(const RemoteOptions& options, std::unique_ptr<pageserver::Client> open, const Memory& memory, FaultServer& server, Hooks hooks, int epoll, std::atomic<int>& slot);
+  // `open`: a connection to begin with, or nullptr. `pace`: told of the pages that somebody waits for, which come by one port only; it limits what is
+  // asked for ahead.
+  RemotePort(const RemoteOptions& options, std::unique_ptr<pageserver::Client> open, Pace& pace, const Memory& memory, FaultServer& server, Hooks hooks, int epoll,
+             std::atomic<int>& slot);
   ~RemotePort();
   RemotePort(const RemotePort&) = delete;
 
@@ -70,9 +74,13 @@ class RemotePort {
   void demand(const Wanted& wanted, const Waiter& waiter);
   // Pages that nobody waits for yet. Pages that were asked for before are left out.
   void ahead(const Wanted& wanted);
-  // Whether more should be asked for ahead, to keep the way to the server full.
-  // `contended`: little, because somebody waits for other pages.
-  bool room(bool contended) const { return ahead_pages_ < (contended ? kContendedPages : kAheadPages); }
+  // So many pages more should be asked for ahead, to keep the way to the server full; 0 also if they are too few to be worth a request.
+  // `contended`: somebody waits for other pages.
+  uint64_t room(bool contended) const {
+    const uint64_t most = contended ? std::min(pace_.pages(), ahead_pace_.pages()) : ahead_pace_.pages();
+    const uint64_t left = most - std::min(most, ahead_pages_);
+    return left >= std::min(most, kRemoteRun) / 4 ? left : 0;
+  }
   // Nothing is awaited. A live source is not left without a connection: it would give up, and could not take its processes back.
   bool idle() const { return asked_.empty() && retries_.empty() && (client_ || !options_.live); }
   bool has_pending() const { return client_ && client_->has_pending(); }
@@ -89,7 +97,8 @@ class RemotePort {
 
  private:
   using Clock = std::chrono::steady_clock;
-  static constexpr uint64_t kAheadPages = 2048, kContendedPages = 64;
+  // What is on its way when the first fault comes has to be waited for, on a thin network.
+  static constexpr auto kAheadSlack = std::chrono::milliseconds(50);
   // A range that was asked for and has not come completely.
   struct Asked {
     uint64_t pages;
@@ -97,7 +106,8 @@ class RemotePort {
     uint64_t request = 0;
     bool urgent = false;
     bool alone = false;  // was refused together with others, and is asked for by itself now
-    Clock::time_point since;
+    Clock::time_point since;  // when it was wanted, or somebody began to wait for it
+    Clock::time_point sent;   // when it was asked for, the last time
     std::vector<std::pair<Vaddr, Waiter>> waiters;  // with the origin of the page that each waits for
   };
   using Key = std::pair<uint32_t, Vaddr>;  // index, origin of the first page
@@ -124,6 +134,8 @@ class RemotePort {
   void look_for_loss(Clock::time_point now);
 
   const RemoteOptions& options_;
+  Pace& pace_;
+  Pace ahead_pace_{kAheadSlack, Pace::kMost};
   const Memory& memory_;
   FaultServer& server_;
   Hooks hooks_;

@@ -26,7 +26,7 @@ void FaultLoop::open_ports() {
   // A predecessor's connection was closed, and its number may mean something else by now: to be left as it is.
   auto open = options_.successor ? nullptr : std::move(remote.first);
   const auto port = [&](Worker& worker) {
-    return std::make_unique<RemotePort>(remote, std::move(open), memory_, server_, port_hooks(worker), worker.epoll.get(), options_.connections[slot++]);
+    return std::make_unique<RemotePort>(remote, std::move(open), pace_, memory_, server_, port_hooks(worker), worker.epoll.get(), options_.connections[slot++]);
   };
   for (auto& worker : workers_) (worker->watches ? worker->urgent : worker->bulk) = port(*worker);
 }
