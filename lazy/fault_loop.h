@@ -184,7 +184,8 @@ class FaultLoop {
   // With a single connection, what other workers want of it.
   std::mutex forwarded_mutex_;
   std::vector<std::pair<Wanted, Task>> forwarded_;
-  std::atomic<bool> lost_ = false;
+  std::mutex lost_mutex_;
+  unsigned lost_ports_ = 0;  // connections on which somebody has waited too long
 
   std::vector<std::unique_ptr<Worker>> workers_;
   Worker reader_side_;  // the disk reader's thread serves with this
