@@ -69,7 +69,7 @@ Result<uint32_t> Pager::load_index(const image::ImageDir& dir, const std::string
   return add_index(std::move(index), pageserver::type_of(object) == pageserver::kSharedMemory, object);
 }
 
-void Pager::set_remote(const RemoteOptions& remote) { state_->memory.remote = &remote; }
+void Pager::set_remote(RemoteOptions& remote) { state_->memory.remote = &remote; }
 
 const Memory& Pager::memory() const { return state_->memory; }
 

@@ -359,7 +359,6 @@ class Coordinator {
     options.keep_fds = settings_.keep_fds;
     options.watch = settings_.watch;
     if (options.prefetch == lazy::Prefetch::kRecorded) TRY(pager.fill_recorded(dir_.fd(), kRecordedAtOnce));
-    if (remote_ && !remote_->only) remote_->leave_first();  // the pager has its own
     if (namespace_) options.processes = {namespace_->first()}, options.contained = true;
     else for (const Making& making : making_) options.processes.push_back(making.task->pid());
     if (settings_.stays && !settings_.sibling) options.reaper = ::getpid();
