@@ -9,6 +9,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "browse/test_golden.h"
 #include "core/image/scratch_dir.h"
 
 using namespace faultline;
@@ -17,7 +18,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kImages = GOLDEN_DIR "/criu-4.2-zoo/images";
 // What the program printed about itself (zoo.facts).
 constexpr uint32_t kPid = 1736, kZombie = 1741;
 constexpr Vaddr kSecret = 0x560305fc2000, kPrivate = 0x7f04bc2c8000, kSharedMemory = 0x7f04bc4f3000;
@@ -92,17 +92,9 @@ View look(Snapshot& snapshot, uint32_t pid) {
   return view;
 }
 
-std::unique_ptr<Snapshot> open(const std::string& path) {
-  auto images = images_in(path);
-  REQUIRE(images);
-  auto snapshot = Snapshot::open(std::move(*images));
-  REQUIRE(snapshot);
-  return std::move(*snapshot);
-}
-
 // A copy of the images that CRIU wrote, to be changed.
 void copy_images(const fs::path& to) {
-  for (const auto& file : fs::directory_iterator(kImages)) fs::copy_file(file.path(), to / file.path().filename());
+  for (const auto& file : fs::directory_iterator(kGoldenImages)) fs::copy_file(file.path(), to / file.path().filename());
 }
 
 elf_prstatus status_of(const Note& note) {
@@ -115,7 +107,7 @@ elf_prstatus status_of(const Note& note) {
 }  // namespace
 
 TEST_CASE("the notes tell threads, registers and files") {
-  auto snapshot = open(kImages);
+  auto snapshot = open_for_test(kGoldenImages);
   const View view = look(*snapshot, kPid);
   CHECK(std::memcmp(view.header.e_ident, ELFMAG, SELFMAG) == 0);
   CHECK(view.header.e_type == ET_CORE);
@@ -164,7 +156,7 @@ TEST_CASE("the notes tell threads, registers and files") {
 }
 
 TEST_CASE("one segment per area, with what the process had there") {
-  auto snapshot = open(kImages);
+  auto snapshot = open_for_test(kGoldenImages);
   const View view = look(*snapshot, kPid);
   const auto memory = snapshot->memory(kPid);
   REQUIRE(memory);
@@ -190,7 +182,7 @@ TEST_CASE("one segment per area, with what the process had there") {
 }
 
 TEST_CASE("holes and runs agree with what is read") {
-  auto snapshot = open(kImages);
+  auto snapshot = open_for_test(kGoldenImages);
   const View view = look(*snapshot, kPid);
   const ElfCore& core = *view.core;
   CHECK(core.next(true, 0) == 0);
@@ -229,7 +221,7 @@ TEST_CASE("a thread without registers is left out, a process without memory has 
   image::ScratchDir scratch;
   copy_images(scratch.path());
   scratch.write("core-1738.img", "damaged");
-  auto snapshot = open(scratch.path());
+  auto snapshot = open_for_test(scratch.path());
   const View view = look(*snapshot, kPid);
   CHECK(std::ranges::count(view.notes, uint32_t{NT_PRSTATUS}, &Note::type) == 3);
   CHECK_FALSE(ElfCore::make(*snapshot, kZombie));
@@ -237,7 +229,7 @@ TEST_CASE("a thread without registers is left out, a process without memory has 
   REQUIRE_FALSE(nobody);
   CHECK(nobody.error().code == ENOENT);
   for (const char* file : {"core-1736.img", "core-1739.img", "core-1740.img"}) scratch.write(file, "damaged");
-  auto without = open(scratch.path());
+  auto without = open_for_test(scratch.path());
   const auto none = ElfCore::make(*without, kPid);
   REQUIRE_FALSE(none);
   CHECK(none.error().code == EBADMSG);
@@ -247,7 +239,7 @@ TEST_CASE("pages that are lost are an error, the others are there") {
   image::ScratchDir scratch;
   copy_images(scratch.path());
   fs::resize_file(scratch.path() / "pages-3.img", 8 * kPageSize);
-  auto snapshot = open(scratch.path());
+  auto snapshot = open_for_test(scratch.path());
   const View view = look(*snapshot, kPid);
   size_t lost = 0, there = 0;
   for (const Elf64_Phdr& segment : view.segments)
@@ -278,7 +270,7 @@ TEST_CASE("a hundred thousand areas") {
   }
   REQUIRE(image::write_one(scratch.dir(), "mm-1736.img", image::kMm, mm));
   fs::remove(scratch.path() / "pagemap-1736.img");
-  auto snapshot = open(scratch.path());
+  auto snapshot = open_for_test(scratch.path());
   const View view = look(*snapshot, kPid);
   CHECK(view.header.e_phnum == PN_XNUM);
   REQUIRE(view.segments.size() == count + 1);

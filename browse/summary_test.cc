@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "browse/heat.h"
+#include "browse/test_golden.h"
 #include "core/image/scratch_dir.h"
 #include "core/image/working_set.h"
 
@@ -14,16 +15,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kImages = GOLDEN_DIR "/criu-4.2-zoo/images";
 constexpr uint32_t kPid = 1736;
-
-std::unique_ptr<Snapshot> open(const std::string& path) {
-  auto images = images_in(path);
-  REQUIRE(images);
-  auto snapshot = Snapshot::open(std::move(*images));
-  REQUIRE(snapshot);
-  return std::move(*snapshot);
-}
 
 const ProcessSummary& process_of(const Summary& summary, uint32_t pid) {
   const auto found = std::ranges::find(summary.processes, pid, &ProcessSummary::pid);
@@ -36,8 +28,8 @@ const ProcessSummary& process_of(const Summary& summary, uint32_t pid) {
 TEST_CASE("pages in a parent are told from one's own") {
   image::ScratchDir scratch;
   const fs::path child = scratch.path() / "child";
-  fs::copy(kImages, scratch.path() / "parent");
-  fs::copy(kImages, child);
+  fs::copy(kGoldenImages, scratch.path() / "parent");
+  fs::copy(kGoldenImages, child);
   fs::create_symlink("../parent", child / "parent");
   auto dir = image::ImageDir::open(child);
   REQUIRE(dir);
@@ -51,7 +43,7 @@ TEST_CASE("pages in a parent are told from one's own") {
     REQUIRE(writer->put(entry));
   }
   REQUIRE(writer->close());
-  const Summary before = summarize(*open(kImages)), after = summarize(*open(child));
+  const Summary before = summarize(*open_for_test(kGoldenImages)), after = summarize(*open_for_test(child));
   const Bytes &own = process_of(before, kPid).bytes, &inherited = process_of(after, kPid).bytes;
   CHECK(of(own, Part::kStored) > 0);
   CHECK(of(own, Part::kParents) == 0);
@@ -63,8 +55,8 @@ TEST_CASE("pages in a parent are told from one's own") {
 
 TEST_CASE("a recording is laid over the stored pages") {
   image::ScratchDir scratch;
-  fs::copy(kImages, scratch.path(), fs::copy_options::recursive);
-  auto snapshot = open(kImages);
+  fs::copy(kGoldenImages, scratch.path(), fs::copy_options::recursive);
+  auto snapshot = open_for_test(kGoldenImages);
   const auto pages = snapshot->images().memory("pagemap-1736.img");
   REQUIRE(pages);
   const auto extents = (*pages)->index().extents();
@@ -72,7 +64,7 @@ TEST_CASE("a recording is laid over the stored pages") {
   // The last stored page, the first, one in between, and one that is not stored.
   const Vaddr last = extents.back().end() - kPageSize, first = extents[0].vaddr, between = extents[2].vaddr;
   REQUIRE(image::write_working_set(scratch.dir().fd(), image::working_set_name(kPid), {last, first, between, 0x1000}));
-  auto recorded = open(scratch.path());
+  auto recorded = open_for_test(scratch.path());
   CHECK(recorded_processes(*recorded) == std::vector<uint32_t>{kPid});
   const auto heat = heat_of(*recorded, kPid);
   REQUIRE(heat);
@@ -107,12 +99,12 @@ TEST_CASE("what comes from a checkpoint does not command a terminal") {
   CHECK(printable("\xc2\x9b" "31m") == "\\xc2\\x9b31m");
   CHECK(printable("\xff\xfe") == "\\xff\\xfe");
   image::ScratchDir scratch;
-  fs::copy(kImages, scratch.path(), fs::copy_options::recursive);
+  fs::copy(kGoldenImages, scratch.path(), fs::copy_options::recursive);
   auto core = image::read_one<image::CoreEntry>(scratch.dir(), "core-1736.img", image::kCore);
   REQUIRE(core);
   core->tc->comm = "\x1b]0;x\a\xff";
   REQUIRE(image::write_one(scratch.dir(), "core-1736.img", image::kCore, *core));
-  const Summary summary = summarize(*open(scratch.path()));
+  const Summary summary = summarize(*open_for_test(scratch.path()));
   const std::string text = summary_text(summary);
   CHECK(image::has(text, "\\x1b]0;x\\x07\\xff"));
   CHECK_FALSE(image::has(text, "\x1b"));

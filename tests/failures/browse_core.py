@@ -8,9 +8,7 @@ import shutil
 import subprocess
 
 from box import Failed, Skipped
-from drive import Run
-
-HERE = os.path.dirname(os.path.abspath(__file__))
+from drive import Run, compile_program
 
 
 def check(box):
@@ -19,7 +17,7 @@ def check(box):
             raise Skipped(f'{tool} is not installed')
     plain = box.programs
     for how in ('dynamic', 'static'):
-        box.programs = compile_program(box, how)
+        box.programs = compile_program(box, 'browse_core.c', f'threads_{how}', '-O0', *(['-static'] if how == 'static' else []))
         run = Run(box, f'threads_{how}')
         images = run.box.path('images')
         box.must('dump', box.dump(run.pid, '-R', images=images))
@@ -27,16 +25,6 @@ def check(box):
         examine(os.path.join(box.programs, run.name), core, run, how)
         run.unharmed('after the dump')
     box.programs = plain
-
-
-def compile_program(box, how):
-    folder = box.path('bin.' + how)
-    os.mkdir(folder)
-    os.chmod(folder, 0o755)
-    source = os.path.join(HERE, 'browse_core.c')
-    subprocess.run(['cc', '-g', '-O0', '-I', os.path.join(HERE, '..', 'programs'), '-o', os.path.join(folder, f'threads_{how}'), source, '-pthread',
-                    *(['-static'] if how == 'static' else [])], check=True, stdin=subprocess.DEVNULL)
-    return folder
 
 
 def write_core(box, tool, images, pid):

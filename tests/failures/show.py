@@ -8,7 +8,7 @@ import shutil
 import subprocess
 
 from box import Failed
-from drive import Run
+from drive import Run, compile_program
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 GOLDEN = os.path.join(HERE, '..', 'golden', 'criu-4.2-zoo', 'images')
@@ -18,7 +18,7 @@ MIB = 1 << 20
 def check(box):
     golden(box)
     refusals(box)
-    plain, box.programs = box.programs, compile_program(box)
+    plain, box.programs = box.programs, compile_program(box, 'show.c', 'show', '-O1')
     run = Run(box, 'show')
     box.programs = plain
     with open(run.box.path('facts'), encoding='utf-8') as f:
@@ -36,15 +36,6 @@ def check(box):
     run.unharmed('restored', compare=False)
     box.expect_empty('after the program')
     heat(box, run, facts, images)
-
-
-def compile_program(box):
-    folder = box.path('bin')
-    os.mkdir(folder)
-    os.chmod(folder, 0o755)
-    subprocess.run(['cc', '-g', '-O1', '-I', os.path.join(HERE, '..', 'programs'), '-o', os.path.join(folder, 'show'), os.path.join(HERE, 'show.c'), '-pthread'],
-                   check=True, stdin=subprocess.DEVNULL)
-    return folder
 
 
 def look(pid):

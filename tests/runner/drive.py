@@ -173,6 +173,17 @@ def resume(box, run, what):
     box.expect_empty(what)
 
 
+def compile_program(box, source, name, *flags):
+    """Compiles a program of tests/failures, which speaks as scenario.h tells, into a directory of the box: that directory."""
+    folder = box.path('bin.' + name)
+    os.mkdir(folder)
+    os.chmod(folder, 0o755)
+    here = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..')
+    subprocess.run(['cc', '-g', '-I', os.path.join(here, 'programs'), '-o', os.path.join(folder, name), os.path.join(here, 'failures', source), '-pthread', *flags],
+                   check=True, stdin=subprocess.DEVNULL)
+    return folder
+
+
 def mount(box, options, where):
     os.makedirs(where, exist_ok=True)
     status = box.wait(box.spawn(['mount', '-t', 'tmpfs', '-o', options, 'tmpfs', where], box.path('mount.log'), session=False))
