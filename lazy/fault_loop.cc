@@ -285,12 +285,14 @@ void FaultLoop::served(const Task& task) {
 
 void FaultLoop::kill(Space& space, Vaddr address) {
   if (options_.fate) options_.fate->gave_up = true;
-  std::unique_lock lock(space.lock());
-  if (!space.open()) return;
-  // The process first; and, as the kernel does not tell the pid of a forked child, the page itself becomes deadly.
-  const int pidfd = space.state().pidfd;
-  if (pidfd >= 0) (void)::syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0);
-  (void)space.fd().poison(address, kPageSize);
+  {
+    std::shared_lock lock(space.lock());
+    if (!space.open()) return;
+    // The process first; and, as the kernel does not tell the pid of a forked child, the page itself becomes deadly.
+    const int pidfd = space.state().pidfd;
+    if (pidfd >= 0) (void)::syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0);
+  }
+  server_.poison(space, address, address + kPageSize);
 }
 
 bool FaultLoop::wait(std::chrono::milliseconds timeout, int also) {

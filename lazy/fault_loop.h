@@ -188,7 +188,8 @@ class FaultLoop {
   // What threads without an urgent connection want of it.
   std::mutex forwarded_mutex_;
   std::vector<std::pair<Wanted, Task>> forwarded_;
-  std::atomic<bool> lost_ = false;
+  std::mutex lost_mutex_;
+  unsigned lost_ports_ = 0;  // connections on which somebody has waited too long
   Pace pace_{kPaceSlack};
 
   std::vector<std::unique_ptr<Worker>> workers_;

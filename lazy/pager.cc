@@ -36,7 +36,6 @@ Pager::~Pager() = default;
 Pager::Pager(Pager&&) noexcept = default;
 Pager& Pager::operator=(Pager&&) noexcept = default;
 
-std::string working_set_name(pid_t pid) { return fmt::format("working-set-{}.flws", pid); }
 
 Result<uint32_t> Pager::add_file(UniqueFd fd, std::string name) {
   FL_CHECK(!state_->table);
@@ -151,14 +150,19 @@ Result<void> Pager::install(pid_t pid, Vaddr page) {
   Space& space = *it->second;
   page = page_down(page);
   if (!space.open()) return {};
-  const Segment* const segment = space.find(page);
-  if (segment == nullptr || !space.missing(*segment, page)) return {};
   Installer installer(state_->memory, *state_->table);
   return installer.until_done(space, page, [&](FaultServer& server, Scratch& scratch, Wanted& wanted) {
     return server.serve(space, page, scratch, wanted);
   });
 }
 
+Result<void> Pager::install(std::span<const std::pair<pid_t, Vaddr>> pages) {
+  TRY(install_remote(pages));
+  for (const auto& [pid, page] : pages) TRY(install(pid, page));
+  return {};
+}
+
+// Those of them that are with a page server and missing; others are left alone.
 Result<void> Pager::install_remote(std::span<const std::pair<pid_t, Vaddr>> pages) {
   if (!state_->memory.remote || !state_->table) return {};
   Installer installer(state_->memory, *state_->table);
@@ -180,7 +184,7 @@ namespace {
 constexpr size_t kRecordedRemote = 128;  // pages of a recording that are fetched before the first instruction
 
 std::optional<std::vector<Vaddr>> recording_of(int dir_fd, pid_t pid) {
-  auto origins = read_working_set(dir_fd, working_set_name(pid));
+  auto origins = image::read_working_set(dir_fd, image::working_set_name(pid));
   if (origins) return std::move(*origins);
   if (origins.error().code != ENOENT) LOG_WARNING("pager: the recording of process {} is not used: {}", pid, origins.error().what);
   return std::nullopt;
@@ -320,10 +324,15 @@ Result<pid_t> Pager::detach(const DetachOptions& options) {
   guard.keep_fds = options.keep_fds;
   guard.watch = options.watch;
   std::vector<UniqueFd> held;
-  for (const pid_t process : state_->memory.remote ? options.processes : std::vector<pid_t>()) {
+  const auto hold = [&](pid_t process) -> Result<HeldProcess> {
     held.emplace_back(static_cast<int>(::syscall(SYS_pidfd_open, process, 0)));
     if (!held.back()) return sys_error("pager: cannot take hold of process {}", process);
-    guard.processes.push_back({process, held.back().get()});
+    return HeldProcess{process, held.back().get()};
+  };
+  if (state_->memory.remote) {
+    for (const pid_t process : options.processes) guard.tree.processes.push_back(TRY(hold(process)));
+    if (options.reaper) guard.tree.reaper = TRY(hold(*options.reaper));
+    guard.tree.contained = options.contained;
   }
   for (const PagesFile& file : state_->memory.files) guard.keep_fds.push_back(file.fd());
   for (const auto& [pid, named] : state_->named) {

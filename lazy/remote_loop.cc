@@ -102,7 +102,9 @@ pageserver::Client* FaultLoop::only_connection() {
 }
 
 void FaultLoop::page_loss(bool lost) {
-  if (lost_.exchange(lost) == lost) return;
+  // One connection may have pages again while another still waits: only the first that loses, and the last that has them again, count.
+  std::lock_guard lock(lost_mutex_);
+  if (lost ? lost_ports_++ != 0 : --lost_ports_ != 0) return;
   set(counters_.state, static_cast<uint64_t>(lost ? PagerState::kSourceLost : PagerState::kServing));
   if (!lost) {
     LOG_WARNING("pager: pages come again; the processes go on");
@@ -114,12 +116,11 @@ void FaultLoop::page_loss(bool lost) {
   signal_processes(kill ? SIGKILL : SIGSTOP);
   if (!kill) return;
   // Children that the processes forked have no known pid: what they miss becomes deadly to touch.
-  for (Space* space : table_.spaces()) {
-    std::shared_lock lock(space->lock());
-    if (!space->open()) continue;
-    for (auto gap = space->next_gap(0, UINT64_MAX); gap; gap = space->next_gap(gap->at + gap->pages * kPageSize, UINT64_MAX))
-      (void)space->fd().poison(gap->at, gap->pages * kPageSize);
-  }
+  uint64_t version;
+  do {
+    version = table_.version();
+    for (Space* space : table_.spaces()) server_.poison(*space, 0, UINT64_MAX - kPageSize);
+  } while (version != table_.version());
 }
 
 void FaultLoop::signal_processes(int signal) {

@@ -173,7 +173,7 @@ Result<void> Session::parse_open(const Frame& frame) {
     return {};
   }
   const bool nameless = open.client == 0 && (*source)->kind() == SourceKind::kLive;
-  auto opened = nameless ? error(EINVAL, "a frozen program is given only to a client with a number other than 0") : (*source)->opened(open.client);
+  auto opened = nameless ? error(EBUSY, "this is a frozen program, which is given to a restore and to nobody else; dump it into a directory to look at it") : (*source)->opened(open.client);
   if (!opened) {
     LOG_WARNING("page server: {} is refused: {}", peer(), opened.error().what);
     fail(frame.header.id, opened.error());

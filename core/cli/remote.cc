@@ -6,18 +6,16 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <sstream>
 
 #include "core/base/log.h"
 #include "core/cli/page_server_link.h"
 #include "pageserver/connecting_stream.h"
 #include "pageserver/endpoint.h"
+#include "pageserver/listing.h"
 
 namespace faultline::cli {
 
 namespace {
-
-constexpr size_t kMaxFiles = 1'000'000;
 
 uint64_t random_number() {
   uint64_t number = 0;
@@ -35,36 +33,18 @@ void use_inherited(RemoteServer& server, int fd) {
   };
 }
 
-struct Listed {
-  std::string name;
-  uint64_t size;
-};
-
-// Lines of "size name", the inventory last.
-Result<std::vector<Listed>> parse_listing(const std::string& text) {
-  std::vector<Listed> files;
-  std::istringstream lines(text);
-  for (Listed file; lines >> file.size >> file.name;) {
-    if (file.name.find('/') != file.name.npos || !pageserver::valid_name(file.name) || file.name.empty() || files.size() == kMaxFiles)
-      return error(EBADMSG, "the page server lists an image whose name cannot be: \"{}\"", file.name.substr(0, 100));
-    files.push_back(file);
-  }
-  if (!lines.eof()) return error(EBADMSG, "the page server's list of images is malformed");
-  return files;
-}
-
 bool is_memory(const std::string& name) { return name.starts_with("pagemap-") || name.starts_with("pages-"); }
 
-std::vector<Listed> missing_of(const std::vector<Listed>& listed, const image::ImageDir& dir) {
+std::vector<pageserver::Listed> missing_of(const std::vector<pageserver::Listed>& listed, const image::ImageDir& dir) {
   const bool none = !dir.exists("inventory.img");
-  const bool no_pages = std::ranges::any_of(listed, [&](const Listed& f) { return f.name.starts_with("pages-") && !dir.exists(f.name); });
-  std::vector<Listed> missing;
-  for (const Listed& file : listed)
+  const bool no_pages = std::ranges::any_of(listed, [&](const pageserver::Listed& f) { return f.name.starts_with("pages-") && !dir.exists(f.name); });
+  std::vector<pageserver::Listed> missing;
+  for (const pageserver::Listed& file : listed)
     if (none || (no_pages && is_memory(file.name))) missing.push_back(file);
   return missing;
 }
 
-Result<void> fetch_one(pageserver::Client& client, const Listed& file, const image::ImageDir& dir, std::chrono::milliseconds timeout) {
+Result<void> fetch_one(pageserver::Client& client, const pageserver::Listed& file, const image::ImageDir& dir, std::chrono::milliseconds timeout) {
   const UniqueFd to = TRY(dir.open_file(file.name, O_WRONLY | O_CREAT | O_TRUNC, 0600));
   uint64_t size = 0;
   auto done = client.get_file(file.name, timeout, [&](std::span<const std::byte> bytes) {
@@ -105,8 +85,8 @@ Result<void> fetch_images(RemoteServer& server, const image::ImageDir& dir) {
   TRY(server.options.connect_first());
   pageserver::Client& client = *server.options.first;
   if (client.speaks_criu()) return {};
-  const auto listed = TRY(parse_listing(TRY(client.list_files(server.options.page_timeout))));
-  for (const Listed& file : missing_of(listed, dir)) TRY(fetch_one(client, file, dir, server.options.page_timeout));
+  const auto listed = TRY(pageserver::parse_listing(TRY(client.list_files(server.options.page_timeout))));
+  for (const pageserver::Listed& file : missing_of(listed, dir)) TRY(fetch_one(client, file, dir, server.options.page_timeout));
   return {};
 }
 

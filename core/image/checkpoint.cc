@@ -12,9 +12,6 @@ namespace faultline::image {
 
 namespace {
 
-// Highest address plus one of x86-64 user space with five-level page tables; no image may name pages above it.
-constexpr uint64_t kUserSpaceEnd = uint64_t{1} << 56;
-
 // Brings the older forms of an entry into today's (formats/image-files.md, section 8.3).
 void modernise(PagemapEntry& entry) {
   if (entry.in_parent.value_or(false)) entry.flags = kPageParent;
@@ -187,26 +184,42 @@ class Loader {
 
 }  // namespace
 
-Result<Pagemap> load_pagemap(const ImageDir& dir, const std::string& file, bool v1) {
+namespace {
+
+Result<void> read_runs(const ImageDir& dir, const std::string& file, bool v1, Pagemap& map) {
   Reader reader = TRY(Reader::open(dir, file, kPagemap, v1));
-  Pagemap map;
-  if (!reader.exists()) return map;
+  if (!reader.exists()) return {};
   auto head = TRY(reader.next<PagemapHead>());
   if (!head) return reader.bad(reader.offset(), "a pagemap_head is expected here");
   map.pages_id = head->pages_id;
-  uint64_t end = 0, present = 0;
+  uint64_t end = 0;
   for (;;) {
     const uint64_t at = reader.offset();
     auto entry = TRY(reader.next<PagemapEntry>());
-    if (!entry) break;
+    if (!entry) return {};
     modernise(*entry);
     if (entry->vaddr % kPageSize || entry->vaddr >= kUserSpaceEnd || *entry->nr_pages > (kUserSpaceEnd - entry->vaddr) / kPageSize)
       return reader.bad(at, fmt::format("the run of {} pages at {:#x} is not aligned or too long", *entry->nr_pages, entry->vaddr));
     if (entry->vaddr < end) return reader.bad(at, fmt::format("the run of pages at {:#x} overlaps the one before it", entry->vaddr));
     end = entry->vaddr + *entry->nr_pages * kPageSize;
-    if (*entry->flags & kPagePresent) present += *entry->nr_pages;
     if (*entry->nr_pages) map.entries.push_back(std::move(*entry));
   }
+}
+
+}  // namespace
+
+PagemapPart read_pagemap(const ImageDir& dir, const std::string& file, bool v1) {
+  PagemapPart part;
+  if (auto done = read_runs(dir, file, v1, part.map); !done) part.damage = done.error();
+  return part;
+}
+
+Result<Pagemap> load_pagemap(const ImageDir& dir, const std::string& file, bool v1) {
+  Pagemap map;
+  TRY(read_runs(dir, file, v1, map));
+  uint64_t present = 0;
+  for (const PagemapEntry& entry : map.entries)
+    if (*entry.flags & kPagePresent) present += *entry.nr_pages;
   if (present == 0) return map;
   const std::string pages = fmt::format("pages-{}.img", map.pages_id);
   const UniqueFd fd = TRY(dir.open_file(pages, O_RDONLY | O_NONBLOCK));  // not to wait, should it be a FIFO

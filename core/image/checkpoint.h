@@ -81,7 +81,17 @@ struct Checkpoint {
   const FileEntry* file(uint32_t id) const;
 };
 
+// Highest address plus one of x86-64 user space with five-level page tables; no image may name pages above it.
+inline constexpr uint64_t kUserSpaceEnd = uint64_t{1} << 56;
+
 // Reads a pagemap file and checks it against its pages file. An absent one is empty.
 Result<Pagemap> load_pagemap(const ImageDir& dir, const std::string& file, bool v1);
+
+// As far as it can be read; not checked against its pages file.
+struct PagemapPart {
+  Pagemap map;
+  std::optional<Error> damage;  // why there is no more
+};
+PagemapPart read_pagemap(const ImageDir& dir, const std::string& file, bool v1);
 
 }  // namespace faultline::image

@@ -28,20 +28,30 @@ std::span<const Extent> overlapping_in(std::span<const Extent> sorted, Vaddr sta
   return {first, last};
 }
 
+void append_lost(std::vector<Extent>& to, Vaddr start, Vaddr end) {
+  if (start < end) append(to, {.vaddr = start, .pages = (end - start) / kPageSize, .offset = start, .file = kLostFile});
+}
+
 // Takes the pages of [start, end) from `parent` over, which must have all of them.
-Result<void> inherit(std::vector<Extent>& to, std::span<const Extent> parent, Vaddr start, Vaddr end, const std::string& name) {
+Result<void> inherit(std::vector<Extent>& to, std::span<const Extent> parent, Vaddr start, Vaddr end, const std::string& name, Missing missing) {
   Vaddr at = start;
   for (const Extent& e : overlapping_in(parent, start, end)) {
-    if (e.vaddr > at) break;
+    if (e.vaddr > at) {
+      if (missing == Missing::kRefuse) break;
+      append_lost(to, at, e.vaddr);
+      at = e.vaddr;
+    }
     const Vaddr stop = std::min(end, e.end());
     append(to, {.vaddr = at, .pages = (stop - at) / kPageSize, .offset = e.offset + (at - e.vaddr), .file = e.file, .late = e.late});
     at = stop;
   }
-  if (at < end) return error(EBADMSG, "{}: the page at {:#x} should be in a parent checkpoint, which does not have it", name, at);
+  if (at < end && missing == Missing::kRefuse)
+    return error(EBADMSG, "{}: the page at {:#x} should be in a parent checkpoint, which does not have it", name, at);
+  append_lost(to, at, end);
   return {};
 }
 
-Result<std::vector<Extent>> resolve(const PagemapLayer& layer, std::span<const Extent> parent) {
+Result<std::vector<Extent>> resolve(const PagemapLayer& layer, std::span<const Extent> parent, Missing missing) {
   std::vector<Extent> extents;
   Vaddr previous_end = 0;
   uint64_t offset = 0;
@@ -55,24 +65,27 @@ Result<std::vector<Extent>> resolve(const PagemapLayer& layer, std::span<const E
     previous_end = entry.vaddr + pages * kPageSize;
     const bool late = flags & kPageLazy;
     if (flags & kPagePresent) {
-      if (pages > (layer.file_size - offset) / kPageSize)
+      const uint64_t there = std::min(pages, (layer.file_size - std::min(layer.file_size, offset)) / kPageSize);
+      if (there < pages && missing == Missing::kRefuse)
         return error(EBADMSG, "{}: the run of {} pages at {:#x} reaches past the end of its pages file", layer.name, pages, entry.vaddr);
-      append(extents, {.vaddr = entry.vaddr, .pages = pages, .offset = offset, .file = layer.file, .late = late});
+      if (there > 0) append(extents, {.vaddr = entry.vaddr, .pages = there, .offset = offset, .file = layer.file, .late = late});
+      append_lost(extents, entry.vaddr + there * kPageSize, previous_end);
       offset += pages * kPageSize;
     } else if (flags & kPageParent) {
-      TRY(inherit(extents, parent, entry.vaddr, previous_end, layer.name));
+      TRY(inherit(extents, parent, entry.vaddr, previous_end, layer.name, missing));
     } else if (flags & kPageLazy) {
       append(extents, {.vaddr = entry.vaddr, .pages = pages, .offset = entry.vaddr, .file = kRemoteFile, .late = true});
     }
   }
+  append_lost(extents, layer.known_until, kUserSpaceEnd);
   return extents;
 }
 
 }  // namespace
 
-Result<PageIndex> PageIndex::build(std::span<const PagemapLayer> newest_first) {
+Result<PageIndex> PageIndex::build(std::span<const PagemapLayer> newest_first, Missing missing) {
   std::vector<Extent> extents;
-  for (size_t i = newest_first.size(); i-- > 0;) extents = TRY(resolve(newest_first[i], extents));
+  for (size_t i = newest_first.size(); i-- > 0;) extents = TRY(resolve(newest_first[i], extents, missing));
   return adopt(std::move(extents));
 }
 
@@ -103,43 +116,95 @@ struct Link {
   uint32_t file = 0;
   uint64_t size = 0;  // of its pages file, bytes
   std::string name;
+  Vaddr known_until = kUserSpaceEnd;
   std::unique_ptr<ImageDir> parent;
 };
 
 constexpr size_t kMaxParents = 1024;  // a chain that is longer is a circle
 
-Result<Link> load_link(const ImageDir& dir, const std::string& file, const TakePagesFile& take) {
-  Link link = {.map = TRY(load_pagemap(dir, file, false)), .name = dir.name() + "/" + file};
-  if (std::ranges::none_of(link.map.entries, [](const PagemapEntry& e) { return *e.flags & kPagePresent; })) return link;
+// Takes the pages file of a pagemap over, if anything is stored in one.
+Result<void> take_pages(const ImageDir& dir, Link& link, const TakePagesFile& take) {
+  if (std::ranges::none_of(link.map.entries, [](const PagemapEntry& e) { return *e.flags & kPagePresent; })) return {};
   const std::string pages = fmt::format("pages-{}.img", link.map.pages_id);
   UniqueFd fd = TRY(dir.open_file(pages, O_RDONLY | O_NONBLOCK));  // not to wait, should it be a FIFO
   struct stat st;
   if (::fstat(fd.get(), &st) != 0) return sys_error("{}/{}: cannot find the size", dir.name(), pages);
   if (!S_ISREG(st.st_mode)) return error(EBADMSG, "{}/{}: not a regular file", dir.name(), pages);
-  link.size = static_cast<uint64_t>(st.st_size);
   link.file = TRY(take(std::move(fd), dir.name() + "/" + pages));
+  link.size = static_cast<uint64_t>(st.st_size);
+  return {};
+}
+
+Result<Link> load_link(const ImageDir& dir, const std::string& file, const TakePagesFile& take) {
+  Link link = {.map = TRY(load_pagemap(dir, file, false)), .name = dir.name() + "/" + file};
+  TRY(take_pages(dir, link, take));
   return link;
 }
 
-}  // namespace
+// nullopt if there is none.
+Result<std::optional<ImageDir>> open_parent(const ImageDir& dir) {
+  auto parent = dir.open_parent();
+  if (parent) return std::optional<ImageDir>(std::move(*parent));
+  if (parent.error().code == ENOENT) return std::optional<ImageDir>();
+  return Failure(parent.error());
+}
 
-Result<PageIndex> load_page_index(const ImageDir& dir, const std::string& file, const TakePagesFile& take) {
+// The pagemaps `file` of `dir` and its parents, the newest first. `load` gives one of them, `parent_of` the next directory.
+template <typename Load, typename ParentOf>
+Result<std::vector<Link>> load_chain(const ImageDir& dir, const std::string& file, const Load& load, const ParentOf& parent_of) {
   std::vector<Link> chain;
   const ImageDir* at = &dir;
   while (at->exists(file)) {
     if (chain.size() == kMaxParents) return error(ELOOP, "{}: more than {} parent checkpoints", dir.name(), kMaxParents);
-    Link link = TRY(load_link(*at, file, take));
-    auto parent = at->open_parent();
-    if (parent) link.parent = std::make_unique<ImageDir>(std::move(*parent));
-    else if (parent.error().code != ENOENT) return Failure(parent.error());
+    Link link = TRY(load(*at));
+    if (auto parent = TRY(parent_of(*at))) link.parent = std::make_unique<ImageDir>(std::move(*parent));
     chain.push_back(std::move(link));
     if (!chain.back().parent) break;
     at = chain.back().parent.get();
   }
   if (chain.empty()) return error(ENOENT, "{}/{}: this image is missing", dir.name(), file);
+  return chain;
+}
+
+std::vector<PagemapLayer> layers_of(const std::vector<Link>& chain) {
   std::vector<PagemapLayer> layers;
-  for (const Link& link : chain) layers.push_back({&link.map, link.file, link.size, link.name});
-  return PageIndex::build(layers);
+  for (const Link& link : chain) layers.push_back({&link.map, link.file, link.size, link.name, link.known_until});
+  return layers;
+}
+
+}  // namespace
+
+Result<PageIndex> load_page_index(const ImageDir& dir, const std::string& file, const TakePagesFile& take) {
+  const auto chain = TRY(load_chain(dir, file, [&](const ImageDir& at) { return load_link(at, file, take); }, open_parent));
+  return PageIndex::build(layers_of(chain));
+}
+
+Result<DamagedPageIndex> load_damaged_page_index(const ImageDir& dir, const std::string& file, const TakePagesFile& take) {
+  DamagedPageIndex result;
+  const auto damaged = [&](const Error& e) {
+    if (result.damage.empty()) result.damage = e.what;
+  };
+  const auto load = [&](const ImageDir& at) -> Result<Link> {
+    PagemapPart part = read_pagemap(at, file, false);
+    Link link = {.map = std::move(part.map), .name = at.name() + "/" + file};
+    if (auto taken = take_pages(at, link, take); !taken) damaged(taken.error());
+    if (part.damage) {
+      damaged(*part.damage);
+      link.known_until = link.map.entries.empty() ? 0 : link.map.entries.back().vaddr + *link.map.entries.back().nr_pages * kPageSize;
+    }
+    return link;
+  };
+  const auto parent_of = [&](const ImageDir& at) -> Result<std::optional<ImageDir>> {
+    auto parent = open_parent(at);
+    if (parent) return parent;
+    damaged(parent.error());
+    return std::optional<ImageDir>();
+  };
+  const auto chain = TRY(load_chain(dir, file, load, parent_of));
+  result.index = TRY(PageIndex::build(layers_of(chain), Missing::kMark));
+  if (result.damage.empty() && std::ranges::any_of(result.index.extents(), &Extent::lost))
+    result.damage = fmt::format("{}/{}: pages are missing that it says are stored", dir.name(), file);
+  return result;
 }
 
 }  // namespace faultline::image

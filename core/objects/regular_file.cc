@@ -1,13 +1,11 @@
 // Files that are opened by path: regular files, directories, harmless devices, and O_PATH descriptors of anything.
 // Collected with path, flags and offset; opened again by path. A deleted one travels as a ghost (ghost.cc).
-#include <elf.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include <cstring>
-
 #include "core/objects/file_kind.h"
+#include "core/sys/build_id.h"
 #include "core/sys/proc.h"
 
 namespace faultline::objects {
@@ -27,35 +25,6 @@ bool harmless_device(const struct stat& st) {
 bool of_a_process(const std::string& path) {
   if (!path.starts_with("/proc/")) return false;
   return path.size() > 6 && path[6] >= '0' && path[6] <= '9';
-}
-
-// The GNU build id in the notes of an ELF file, packed in words; empty if there is none.
-std::vector<uint32_t> build_id_of(const std::string& reach) {
-  const UniqueFd fd(::open(reach.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  Elf64_Ehdr head;
-  if (!fd || ::pread(fd.get(), &head, sizeof head, 0) != sizeof head || std::memcmp(head.e_ident, ELFMAG, SELFMAG) != 0 ||
-      head.e_ident[EI_CLASS] != ELFCLASS64 || head.e_phentsize != sizeof(Elf64_Phdr) || head.e_phnum > 128)
-    return {};
-  std::vector<Elf64_Phdr> segments(head.e_phnum);
-  const size_t table = segments.size() * sizeof(Elf64_Phdr);
-  if (::pread(fd.get(), segments.data(), table, static_cast<off_t>(head.e_phoff)) != static_cast<ssize_t>(table)) return {};
-  for (const Elf64_Phdr& segment : segments) {
-    if (segment.p_type != PT_NOTE || segment.p_filesz > 65536 || segment.p_offset > (1 << 20)) continue;
-    std::string notes(segment.p_filesz, '\0');
-    if (::pread(fd.get(), notes.data(), notes.size(), static_cast<off_t>(segment.p_offset)) != static_cast<ssize_t>(notes.size())) continue;
-    const auto pad = [](size_t n) { return (n + 3) & ~size_t{3}; };
-    Elf64_Nhdr note;
-    for (size_t at = 0; at + sizeof note <= notes.size(); at += sizeof note + pad(note.n_namesz) + pad(note.n_descsz)) {
-      std::memcpy(&note, notes.data() + at, sizeof note);
-      const size_t desc = at + sizeof note + pad(note.n_namesz);
-      if (note.n_namesz > notes.size() || note.n_descsz > notes.size() || desc + note.n_descsz > notes.size()) break;
-      if (note.n_type != NT_GNU_BUILD_ID || note.n_namesz != 4 || std::memcmp(notes.data() + at + sizeof note, "GNU", 4) != 0) continue;
-      std::vector<uint32_t> words(pad(note.n_descsz) / 4);
-      std::memcpy(words.data(), notes.data() + desc, note.n_descsz);
-      return words;
-    }
-  }
-  return {};
 }
 
 class RegularFile final : public FileKind {
@@ -121,7 +90,7 @@ Result<image::RegFileEntry> collect_path(const OpenedPath& path, uint32_t id, Co
   reg.name = path.link;
   reg.mode = path.st.st_mode;
   if (S_ISREG(path.st.st_mode) && (path.flags & (O_WRONLY | O_APPEND)) != (O_WRONLY | O_APPEND)) reg.size = static_cast<uint64_t>(path.st.st_size);
-  if (S_ISREG(path.st.st_mode) && !(path.flags & O_PATH)) reg.build_id = build_id_of(path.reach);
+  if (S_ISREG(path.st.st_mode) && !(path.flags & O_PATH)) reg.build_id = sys::build_id_of(UniqueFd(::open(path.reach.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)).get());
   if (!reg.name.starts_with("/")) return error(ENOTSUP, "{} cannot be checkpointed: {} is not a path", path.who, path.link);
   if (of_a_process(reg.name))
     return error(ENOTSUP, "{} cannot be checkpointed: open files of processes under /proc are not supported yet", path.who);

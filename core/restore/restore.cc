@@ -17,6 +17,7 @@
 #include "core/base/log.h"
 #include "core/restore/births.h"
 #include "core/restore/early_pages.h"
+#include "core/restore/exit_pages.h"
 #include "core/restore/fault_socket.h"
 #include "core/restore/pidns.h"
 #include "core/restore/plan.h"
@@ -266,7 +267,8 @@ class Coordinator {
     if (remote_) pager.set_remote(*remote_);
     if (daemon_) TRY(hand_to_daemon(*daemon_));
     else TRY(hand_to_pager(pager));
-    if (!settings_.lazy) TRY(pager.fill_everything(hooks_.progress));
+    if (settings_.lazy) TRY(bring_exit_pages(pager));
+    else TRY(pager.fill_everything(hooks_.progress));
     LOG_DEBUG("restore: memory is handed over");
     std::vector<Parked> parked;
     for (const Making& making : making_) parked.push_back(park(making));
@@ -306,7 +308,27 @@ class Coordinator {
       if (making != making_.end() && making->uffd) TRY(daemon.send(task.pid(), making->uffd.get()));
       else TRY(daemon.send_zombie(task.pid()));
     }
+    // Should the daemon die, whoever waits for a page goes on, and finish() tells that it is dead.
+    for (Making& making : making_) making.uffd.reset();
     return {};
+  }
+
+  Result<void> bring_exit_pages(lazy::Pager& pager) {
+    ExitPages pages([&](std::span<const ExitPages::Page> wanted) -> Result<void> {
+      if (!daemon_) return pager.install(wanted);
+      wait_for_pages(wanted);
+      return {};
+    });
+    for (const Making& making : making_)
+      if (!making.programs.ranges.empty()) TRY(pages.add(*making.task, outer(making.task->pid())));
+    return pages.finish();
+  }
+
+  // A daemon serves already. Pages that nobody can read have nothing to wait for.
+  static void wait_for_page(pid_t pid, Vaddr page) {
+    std::byte byte;
+    const iovec here = {&byte, 1}, there = {reinterpret_cast<void*>(page), 1};
+    (void)::process_vm_readv(pid, &here, 1, &there, 1, 0);
   }
 
   Result<void> hand_to_pager(lazy::Pager& pager) {
@@ -329,7 +351,7 @@ class Coordinator {
   Result<std::optional<pid_t>> start_pager(lazy::Pager& pager) {
     if (!any_lazy_) return std::optional<pid_t>();
     bool recorded = false;
-    for (const Making& making : making_) recorded |= dir_.exists(lazy::working_set_name(making.task->pid()));
+    for (const Making& making : making_) recorded |= dir_.exists(image::working_set_name(making.task->pid()));
     lazy::DetachOptions options;
     options.prefetch = settings_.prefetch.value_or(recorded ? lazy::Prefetch::kRecorded : lazy::Prefetch::kSequential);
     options.working_set_dir = dir_.fd();
@@ -337,9 +359,9 @@ class Coordinator {
     options.keep_fds = settings_.keep_fds;
     options.watch = settings_.watch;
     if (options.prefetch == lazy::Prefetch::kRecorded) TRY(pager.fill_recorded(dir_.fd(), kRecordedAtOnce));
-    // With a pid namespace its first process, which ends all others with it.
-    if (namespace_) options.processes = {namespace_->first()};
+    if (namespace_) options.processes = {namespace_->first()}, options.contained = true;
     else for (const Making& making : making_) options.processes.push_back(making.task->pid());
+    if (settings_.stays && !settings_.sibling) options.reaper = ::getpid();
     const pid_t guard = TRY(pager.detach(options));
     if (remote_) remote_->hand_over();
     return std::optional<pid_t>(guard);
@@ -372,27 +394,6 @@ Result<Restored> run(const image::ImageDir& dir, const Settings& settings, const
   std::unique_ptr<Plan> plan = TRY(Plan::make(dir, settings));
   SignalsBlocked blocked;
   return Coordinator(dir, settings, hooks, *plan).run();
-}
-
-Result<std::string> describe(const image::ImageDir& dir, const Settings& settings) {
-  std::unique_ptr<Plan> plan = TRY(Plan::make(dir, settings));
-  const SharedMemory shared(dir, plan->checkpoint(), settings.lazy);
-  std::string out = "Processes\n" + plan->tree().describe() + "\nOpen files\n" + plan->files().describe();
-  for (const image::Task& task : plan->checkpoint().tasks) {
-    if (task.dead()) continue;
-    ProgramContext context;
-    context.first_fd = plan->first_fd();
-    context.space.shared = &shared;
-    context.space.fd_of = [](uint32_t id) { return static_cast<int>(id); };
-    context.place_thread = [](const agent::Program&) { return Result<std::pair<Vaddr, Vaddr>>(std::pair<Vaddr, Vaddr>(0, 0)); };
-    for (const image::VmaEntry& vma : task.mm->vmas)  // as if our vDSO were the image's
-      if (vma.status & (image::kVmaVdso | image::kVmaVvar))
-        context.space.own_special.push_back({vma.start, vma.end, {}, 0, 0, 0, 0, vma.status & image::kVmaVdso ? "[vdso]" : "[vvar]", {}});
-    const TaskPrograms programs = TRY(make_programs(*plan, plan->files(), task, context));
-    out += fmt::format("\nProgram of pid {}\n{}", task.pid(), programs.leader.describe());
-    for (size_t i = 0; i < programs.threads.size(); ++i) out += fmt::format("\nProgram of thread {}\n{}", task.tree.threads[i + 1], programs.threads[i].describe());
-  }
-  return out;
 }
 
 }  // namespace faultline::restore
