@@ -4,6 +4,7 @@
 
 #include "browse/diff.h"
 #include "browse/snapshot.h"
+#include "browse/text/text.h"
 
 // For tests and the fuzz target: looks at everything that a checkpoint has, the way a curious user would.
 namespace faultline::browse {
@@ -42,6 +43,36 @@ inline void walk_memory(const AddressSpace& memory, Walked& walked) {
   (void)memory.next(false, 0, ~Vaddr{0});
 }
 
+// Makes all texts of a process.
+inline void walk_texts(Snapshot& snapshot, const Snapshot::Process& process, Walked& walked) {
+  for (const TaskFile& file : task_files()) walked.count(file.make(snapshot, process));
+  for (const TaskFile& link : task_links()) walked.count(link.make(snapshot, process));
+  for (const uint32_t tid : process.threads)
+    for (const ThreadFile& file : thread_files()) walked.count(file.make(snapshot, process, tid));
+}
+
+// Lists and opens what tasks share, and reads its beginning and its end.
+inline void walk_objects(Snapshot& snapshot, Walked& walked) {
+  std::vector<std::byte> buffer(kPageSize);
+  for (const ObjectFolder& folder : object_folders()) {
+    const auto names = folder.list(snapshot);
+    walked.count(names);
+    if (!names) continue;
+    for (const std::string& name : *names) {
+      const auto content = folder.open(snapshot, name);
+      walked.count(content);
+      if (!content) continue;
+      const uint64_t size = (*content)->size();
+      for (const uint64_t at : {uint64_t{0}, size / 2, size - std::min<uint64_t>(size, 7), size}) {
+        const auto read = (*content)->read(at, buffer);
+        walked.count(read);
+        FL_CHECK(!read || *read <= size - at);
+      }
+    }
+    walked.count(folder.open(snapshot, "no such name"));
+  }
+}
+
 inline Walked walk(Snapshot& snapshot) {
   Walked walked;
   walked.count(snapshot.files());
@@ -55,11 +86,16 @@ inline Walked walk(Snapshot& snapshot) {
     const auto fds = snapshot.fds(process.pid);
     walked.count(fds);
     if (fds)
-      for (const image::FdinfoEntry& fd : **fds) (void)snapshot.path_of(fd.id);
+      for (const image::FdinfoEntry& fd : **fds) {
+        (void)snapshot.path_of(fd.id);
+        walked.count(fdinfo_text(snapshot, fd));
+      }
+    walk_texts(snapshot, process, walked);
     const auto memory = snapshot.memory(process.pid);
     walked.count(memory);
     if (memory) walk_memory(**memory, walked);
   }
+  walk_objects(snapshot, walked);
   return walked;
 }
 

@@ -111,7 +111,7 @@ Result<void> end_processes(const HeldTree& tree) {
 }
 
 void say_goodbye(const RemoteOptions& remote, const Fate& fate, const HeldTree& tree, pageserver::Client* open) {
-  if (!remote.live && !remote.only) return;
+  if (!remote.live && !remote.single) return;
   if (fate.revoked) {
     LOG_WARNING("pager: the source of the processes takes them back; they are killed here");
     if (const auto ended = end_processes(tree); !ended) {
@@ -125,7 +125,7 @@ void say_goodbye(const RemoteOptions& remote, const Fate& fate, const HeldTree& 
   const auto say = [&](pageserver::Client& client) { return fate.revoked ? client.confirm_revoked(kPatience) : client.done(kPatience); };
   const auto said = [&]() -> Result<void> {
     if (open) return say(*open);
-    if (remote.only) return error(ENOTCONN, "its only connection is lost");
+    if (remote.single) return error(ENOTCONN, "its only connection is lost");
     auto client = TRY(pageserver::Client::start(TRY(remote.connect()), remote.client));
     TRY(client.wait_ready(kPatience));
     return say(client);

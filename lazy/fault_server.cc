@@ -14,7 +14,6 @@ namespace faultline::lazy {
 namespace {
 
 constexpr uint64_t kReadAround = 64 << 10;  // what is read from a disk for one fault
-constexpr uint64_t kRemoteRun = 64;         // pages that are asked of a page server at once
 
 alignas(kPageSize) constinit const std::array<std::byte, kPageSize> kZeros = {};
 
@@ -205,7 +204,7 @@ FaultServer::Fill FaultServer::fill(Space& space, FillCursor& cursor, Chunk chun
       extent = memory_.indexes[gap->segment.index].pages.find(gap->segment.origin_of(gap->at));
       FL_CHECK(extent);
       if (extent->remote()) {
-        const uint64_t pages = std::min(extent->pages, space.missing_run(gap->segment, gap->at, kRemoteRun));
+        const uint64_t pages = std::min(extent->pages, space.missing_run(gap->segment, gap->at, chunk.remote));
         wanted = {.file = extent->file, .offset = 0, .length = pages * kPageSize, .first = {gap->segment.index, gap->segment.origin_of(gap->at)}};
         cursor.at = gap->at + wanted.length;
         return pages == 0 ? Fill::kProgress : Fill::kRemote;

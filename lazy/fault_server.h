@@ -43,6 +43,8 @@ struct FillCursor {
   uint64_t unreadable = UINT64_MAX;  // window with a page that cannot be read: taken page by page
 };
 
+inline constexpr uint64_t kRemoteRun = 64;  // pages that are asked of a page server at once
+
 // Serves single faults and single steps of filling. No threads, no policy. Safe from any thread.
 class FaultServer {
  public:
@@ -70,6 +72,7 @@ class FaultServer {
   struct Chunk {
     uint64_t pages;
     uint64_t step;
+    uint64_t remote = kRemoteRun;  // pages that are asked for at once
   };
   // Copies a chunk of missing pages from the cursor on, without waiting for a disk. Less if a fault waits for the lock.
   enum class Fill {

@@ -41,7 +41,7 @@ void write_recordings(const FaultLoop& loop, const GuardOptions& options) {
     for (const PageName& page : touched)
       if (page.index == index) origins.push_back(page.origin);
     if (origins.empty()) continue;
-    const auto written = write_working_set(options.working_set_dir, working_set_name(pid), origins);
+    const auto written = image::write_working_set(options.working_set_dir, image::working_set_name(pid), origins);
     if (!written) LOG_WARNING("pager: the working set of process {} is not recorded: {}", pid, written.error().what);
   }
 }
@@ -186,7 +186,7 @@ void kill_processes(const Memory& memory, SpaceTable& table) {
   keep.push_back(options.working_set_dir);
   for (const HeldProcess& process : options.tree.processes) keep.push_back(process.pidfd);
   if (options.tree.reaper) keep.push_back(options.tree.reaper->pidfd);
-  if (memory.remote != nullptr && memory.remote->only) keep.push_back(memory.remote->only->fd());
+  if (memory.remote != nullptr && memory.remote->first) keep.push_back(memory.remote->first->fd());
   close_other_fds(table, std::move(keep));
   int quick_deaths = 0;
   for (bool successor = false;; successor = true) {

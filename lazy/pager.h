@@ -62,7 +62,7 @@ class Pager {
   uint32_t add_index(PageIndex index, bool shared, pageserver::ObjectId object = 0);
 
   // Where pages are that are not in the images. Before the first index is added; `remote` must outlive this object and every pager.
-  void set_remote(const RemoteOptions& remote);
+  void set_remote(RemoteOptions& remote);
 
   // Errors: EINVAL for areas that overlap or name no index; ESRCH if there is no such process; ENOMEM.
   Result<void> add(AddressSpace space);
@@ -96,8 +96,5 @@ class Pager {
   Result<void> fill_remote(const Progress& progress, std::atomic<uint64_t>& done, uint64_t& all);
   std::unique_ptr<State> state_;
 };
-
-// The name of the recording of a process.
-std::string working_set_name(pid_t pid);
 
 }  // namespace faultline::lazy

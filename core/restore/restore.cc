@@ -351,7 +351,7 @@ class Coordinator {
   Result<std::optional<pid_t>> start_pager(lazy::Pager& pager) {
     if (!any_lazy_) return std::optional<pid_t>();
     bool recorded = false;
-    for (const Making& making : making_) recorded |= dir_.exists(lazy::working_set_name(making.task->pid()));
+    for (const Making& making : making_) recorded |= dir_.exists(image::working_set_name(making.task->pid()));
     lazy::DetachOptions options;
     options.prefetch = settings_.prefetch.value_or(recorded ? lazy::Prefetch::kRecorded : lazy::Prefetch::kSequential);
     options.working_set_dir = dir_.fd();
@@ -359,7 +359,6 @@ class Coordinator {
     options.keep_fds = settings_.keep_fds;
     options.watch = settings_.watch;
     if (options.prefetch == lazy::Prefetch::kRecorded) TRY(pager.fill_recorded(dir_.fd(), kRecordedAtOnce));
-    if (remote_ && !remote_->only) remote_->leave_first();  // the pager has its own
     if (namespace_) options.processes = {namespace_->first()}, options.contained = true;
     else for (const Making& making : making_) options.processes.push_back(making.task->pid());
     if (settings_.stays && !settings_.sibling) options.reaper = ::getpid();

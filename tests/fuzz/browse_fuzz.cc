@@ -1,4 +1,4 @@
-// fuzz-sources: core/base/*.cc core/image/*.cc core/sys/build_id.cc browse/address_space.cc browse/cache.cc browse/diff.cc browse/images.cc browse/mapped_file.cc browse/paths.cc browse/snapshot.cc browse/stored_pages.cc
+// fuzz-sources: core/base/*.cc core/image/*.cc core/sys/build_id.cc browse/address_space.cc browse/cache.cc browse/diff.cc browse/images.cc browse/mapped_file.cc browse/paths.cc browse/snapshot.cc browse/stored_pages.cc browse/text/*.cc
 // fuzz-seeds: named-images
 //
 // The golden checkpoint with one image replaced, looked at as a whole. Input: the name of the image, a newline, its bytes.
