@@ -14,7 +14,7 @@ class Pace {
 
   static constexpr uint64_t kLeast = 4, kFirst = 64, kMost = 2048;
 
-  // `slack`: pages that take longer than the shortest by more than this have queued. `near`: what is enough for a near server.
+  // `slack`: when all pages take longer than the shortest by more than this, there is a queue. `near`: what is enough for a near server.
   explicit Pace(Clock::duration slack, uint64_t near = kFirst) : slack_(slack), near_(near) {}
 
   // A page has come, `took` after it was asked for.
@@ -31,7 +31,9 @@ class Pace {
   std::atomic<uint64_t> pages_ = kFirst;
   Clock::duration shortest_ = Clock::duration::max(), shortest_before_ = Clock::duration::max();  // of this period and the one before
   Clock::time_point period_end_, next_cut_;
-  bool was_late_ = false;
+  unsigned group_ = 0;  // pages looked at since the last decision
+  Clock::duration group_shortest_ = Clock::duration::max();
+  bool was_full_ = false;
 };
 
 }  // namespace faultline::lazy
