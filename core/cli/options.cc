@@ -152,6 +152,7 @@ Result<void> check_combinations(const Options& o) {
     if (auto address = pageserver::parse_metrics_address(o.metrics); !address) return wrap(address.error(), "--metrics");
   }
   if (o.verb == kDump && o.lazy_pages) TRY(check_live(o));
+  if (o.verb == kShow && o.json && !o.html.empty()) return refuse("--json and --html contradict each other; give one of them");
   if (o.verb == kPreDump && o.lazy_pages) return refuse("pre-dump cannot work with --lazy-pages");
   return {};
 }
