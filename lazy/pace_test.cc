@@ -16,7 +16,8 @@ struct Network {
   double pages_per_ms;
 
   Clock::duration time_of(uint64_t under_way) const {
-    return way + std::chrono::nanoseconds(static_cast<int64_t>(std::max(0.0, static_cast<double>(under_way) / pages_per_ms * 1e6 - static_cast<double>(std::chrono::nanoseconds(way).count()))));
+    const auto queue = std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double, std::milli>(static_cast<double>(under_way) / pages_per_ms));
+    return std::max(way, queue);
   }
 };
 
