@@ -86,6 +86,9 @@ void Ring::nop(Completion& to) {
   io_uring_sqe_set_data(entry, &to);
 }
 
+// Into plain buffers, from files that are not registered. Registered, 256 KiB that are in the page cache take 16 us instead of 20.5 (median of 4000
+// reads of a file of 64 MiB, one at a time). But what is cached is not read through the ring (chunk.cc), a chunk takes ten times as long on its
+// way to the client, and of what comes from a disk the disk takes most. The memory would have to be pinned for it.
 void Ring::read(int fd, void* buffer, size_t size, uint64_t offset, Completion& to) {
   io_uring_sqe* const entry = sqe(&to);
   io_uring_prep_read(entry, fd, buffer, static_cast<unsigned>(size), offset);
