@@ -20,7 +20,7 @@ class ImagesInDirectory : public Images {
   Result<const image::ImageDir*> with(const std::string&) override { return &dir_; }
 
   Result<size_t> read_raw(const File& file, uint64_t offset, std::span<std::byte> to) override {
-    const UniqueFd fd = TRY(dir_.open_file(file.name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW));
+    const UniqueFd fd = TRY(dir_.open_file(file.name, O_RDONLY | O_NONBLOCK));
     size_t done = 0;
     while (done < to.size()) {
       const ssize_t n = ::pread(fd.get(), to.data() + done, to.size() - done, static_cast<off_t>(offset + done));
@@ -52,7 +52,7 @@ Result<std::unique_ptr<Images>> images_in(const std::string& path) {
   std::vector<Images::File> files;
   while (const dirent* entry = ::readdir(list.get())) {
     struct stat st;
-    if (::fstatat(dir.fd(), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+    if (::fstatat(dir.fd(), entry->d_name, &st, 0) == 0 && S_ISREG(st.st_mode))
       files.push_back({entry->d_name, static_cast<uint64_t>(st.st_size), st.st_mtim});
   }
   std::ranges::sort(files, {}, &Images::File::name);

@@ -40,6 +40,19 @@ Failure not_found(const std::string& host, int code) {
                code == EAI_SYSTEM ? errno_text(errno) : gai_strerror(code));
 }
 
+// The kernel ends the io_uring of a server that was killed some milliseconds after the process, and with it the socket that it accepts on: a
+// server that is started again at once waits for that.
+constexpr int kBindTries = 20;
+constexpr timespec kBindPause = {.tv_sec = 0, .tv_nsec = 25'000'000};
+
+bool bind_and_listen(const Listener& made, int backlog) {
+  for (int i = 1;; ++i) {
+    if (::bind(made.socket.get(), made.address.get(), made.address.length) == 0) return ::listen(made.socket.get(), backlog) == 0;
+    if (errno != EADDRINUSE || i == kBindTries) return false;
+    ::clock_nanosleep(CLOCK_MONOTONIC, 0, &kBindPause, nullptr);
+  }
+}
+
 }  // namespace
 
 std::string text_of(const SocketAddress& address) {
@@ -148,7 +161,7 @@ Result<Listener> listen_on(const std::string& host, uint16_t port, int backlog) 
   // A server that is started again must not wait until the connections of the one before are forgotten.
   const int one = 1;
   (void)::setsockopt(made.socket.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-  if (::bind(made.socket.get(), made.address.get(), made.address.length) < 0 || ::listen(made.socket.get(), backlog) < 0) {
+  if (!bind_and_listen(made, backlog)) {
     const bool taken = errno == EADDRINUSE, foreign = errno == EADDRNOTAVAIL;
     return sys_error("cannot listen on {}{}", text_of(made.address),
                      taken     ? " (another program does; choose another port)"
