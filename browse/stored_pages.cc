@@ -8,12 +8,16 @@ namespace {
 
 class PagesInFiles : public StoredPages {
  public:
-  PagesInFiles(image::DamagedPageIndex index, std::vector<UniqueFd> files, std::vector<std::string> names)
-      : StoredPages(std::move(index.index), std::move(index.damage)), files_(std::move(files)), names_(std::move(names)) {}
+  PagesInFiles(image::DamagedPageIndex index, std::vector<UniqueFd> files, std::vector<std::string> names, std::string own)
+      : StoredPages(std::move(index.index), std::move(index.damage)), files_(std::move(files)), names_(std::move(names)), own_(std::move(own)) {}
 
   std::optional<Place> place(const image::Extent& extent) const override {
     if (extent.lost() || extent.remote()) return std::nullopt;
     return Place{files_[extent.file].get(), extent.offset};
+  }
+
+  bool in_parent(const image::Extent& extent) const override {
+    return !extent.lost() && !extent.remote() && !std::string_view(names_[extent.file]).starts_with(own_);
   }
 
   Result<void> read(const image::Extent& extent, Vaddr at, std::span<std::byte> to) const override {
@@ -27,6 +31,7 @@ class PagesInFiles : public StoredPages {
  private:
   const std::vector<UniqueFd> files_;
   const std::vector<std::string> names_;
+  const std::string own_;  // how the names begin of those that are no parent's
 };
 
 }  // namespace
@@ -40,7 +45,7 @@ Result<std::shared_ptr<const StoredPages>> stored_pages_in(const image::ImageDir
     return static_cast<uint32_t>(files.size() - 1);
   };
   auto index = TRY(image::load_damaged_page_index(dir, pagemap, take));
-  return std::make_shared<const PagesInFiles>(std::move(index), std::move(files), std::move(names));
+  return std::make_shared<const PagesInFiles>(std::move(index), std::move(files), std::move(names), dir.name() + "/pages-");
 }
 
 }  // namespace faultline::browse

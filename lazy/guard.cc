@@ -41,7 +41,7 @@ void write_recordings(const FaultLoop& loop, const GuardOptions& options) {
     for (const PageName& page : touched)
       if (page.index == index) origins.push_back(page.origin);
     if (origins.empty()) continue;
-    const auto written = write_working_set(options.working_set_dir, working_set_name(pid), origins);
+    const auto written = image::write_working_set(options.working_set_dir, image::working_set_name(pid), origins);
     if (!written) LOG_WARNING("pager: the working set of process {} is not recorded: {}", pid, written.error().what);
   }
 }

@@ -36,7 +36,6 @@ Pager::~Pager() = default;
 Pager::Pager(Pager&&) noexcept = default;
 Pager& Pager::operator=(Pager&&) noexcept = default;
 
-std::string working_set_name(pid_t pid) { return fmt::format("working-set-{}.flws", pid); }
 
 Result<uint32_t> Pager::add_file(UniqueFd fd, std::string name) {
   FL_CHECK(!state_->table);
@@ -180,7 +179,7 @@ namespace {
 constexpr size_t kRecordedRemote = 128;  // pages of a recording that are fetched before the first instruction
 
 std::optional<std::vector<Vaddr>> recording_of(int dir_fd, pid_t pid) {
-  auto origins = read_working_set(dir_fd, working_set_name(pid));
+  auto origins = image::read_working_set(dir_fd, image::working_set_name(pid));
   if (origins) return std::move(*origins);
   if (origins.error().code != ENOENT) LOG_WARNING("pager: the recording of process {} is not used: {}", pid, origins.error().what);
   return std::nullopt;

@@ -93,7 +93,4 @@ class Pager {
   std::unique_ptr<State> state_;
 };
 
-// The name of the recording of a process.
-std::string working_set_name(pid_t pid);
-
 }  // namespace faultline::lazy

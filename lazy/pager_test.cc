@@ -124,12 +124,12 @@ TEST_CASE("first touches are recorded and replayed") {
       return 0;
     });
     for (const uint64_t page : {300, 20, 111}) expected.push_back(target.address() + page * kPageSize);
-    name = working_set_name(target.pid());
+    name = image::working_set_name(target.pid());
     const pid_t guard = target.serve({.prefetch = Prefetch::kNone, .working_set_dir = dir.get(), .record = true});
     CHECK(target.wait() == 0);
     CHECK(reap(guard) == 0);
   }
-  const auto recorded = read_working_set(dir.get(), name);
+  const auto recorded = image::read_working_set(dir.get(), name);
   REQUIRE(recorded);
   CHECK(*recorded == expected);
   {
@@ -137,18 +137,18 @@ TEST_CASE("first touches are recorded and replayed") {
     // The recording is of another process: given to this one, its addresses moved along.
     std::vector<Vaddr> moved;
     for (const uint64_t page : {300, 20, 111}) moved.push_back(target.address() + page * kPageSize);
-    REQUIRE(write_working_set(dir.get(), working_set_name(target.pid()), moved));
+    REQUIRE(image::write_working_set(dir.get(), image::working_set_name(target.pid()), moved));
     CHECK(*target.pager().fill_recorded(dir.get(), std::chrono::microseconds(0)) == 0);
     CHECK(*target.pager().fill_recorded(dir.get(), std::chrono::seconds(60)) == 3);
     const pid_t guard = target.serve({.prefetch = Prefetch::kRecorded, .working_set_dir = dir.get()});
     CHECK(target.wait() == 0);
     CHECK(reap(guard) == 0);
-    unlinkat(dir.get(), working_set_name(target.pid()).c_str(), 0);
+    unlinkat(dir.get(), image::working_set_name(target.pid()).c_str(), 0);
   }
   // A damaged recording is refused.
   const UniqueFd file(openat(dir.get(), name.c_str(), O_WRONLY | O_CLOEXEC));
   REQUIRE(pwrite(file.get(), "x", 1, 30) == 1);
-  CHECK(read_working_set(dir.get(), name).error().code == EBADMSG);
+  CHECK(image::read_working_set(dir.get(), name).error().code == EBADMSG);
   const std::string cleanup = std::string("rm -rf ") + directory;
   CHECK(system(cleanup.c_str()) == 0);
 }

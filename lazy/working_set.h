@@ -3,11 +3,10 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "core/base/mapping.h"
-#include "core/base/result.h"
+#include "core/image/working_set.h"
 
 namespace faultline::lazy {
 
@@ -21,7 +20,7 @@ struct PageName {
 // Notes which pages were asked for, in order, until it is full. Threads may add at once, without locks.
 class Recorder {
  public:
-  static constexpr size_t kMaxPages = 65536;
+  static constexpr size_t kMaxPages = image::kMaxWorkingSet;
 
   explicit Recorder(bool active) : entries_(active ? new std::atomic<uint64_t>[kMaxPages]() : nullptr) {}
 
@@ -43,12 +42,5 @@ class Recorder {
   std::atomic<size_t> count_ = 0;
   std::atomic<bool> stopped_ = false;
 };
-
-// Writes `origins` (page-aligned addresses in first-touch order) as the file `name` in `dir_fd`, by rename: it is there whole or not at all.
-// Format: the 8 bytes "FLWS\x01\0\0\0" (magic, version), u32 number of pages, u32 0, u64 xxh3 checksum of the rest, then u64 addresses; little-endian.
-Result<void> write_working_set(int dir_fd, const std::string& name, const std::vector<Vaddr>& origins);
-
-// Reads such a file. Errors: ENOENT; EBADMSG for anything malformed, also a version that is not known.
-Result<std::vector<Vaddr>> read_working_set(int dir_fd, const std::string& name);
 
 }  // namespace faultline::lazy

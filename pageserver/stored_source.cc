@@ -16,7 +16,7 @@ constexpr char kInventoryFile[] = "inventory.img";
 
 // Whether a restore needs this file. What else lies in the directory (logs, statistics, sockets) is nobody's business.
 bool is_served(std::string_view name) {
-  return name.ends_with(".img") || name == image::kInterruptedCallsFile || (name.starts_with("working-set-") && name.ends_with(".flws"));
+  return name.ends_with(".img") || name == image::kInterruptedCallsFile || name == image::kOriginFile || (name.starts_with("working-set-") && name.ends_with(".flws"));
 }
 
 bool is_pages(std::string_view name) { return name.starts_with("pages-") && name.ends_with(".img"); }

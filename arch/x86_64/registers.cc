@@ -10,6 +10,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "arch/x86_64/xsave.h"
+
 namespace faultline::arch {
 
 namespace {
@@ -17,17 +19,7 @@ namespace {
 // Kernel-internal results that ptrace can see (include/linux/errno.h).
 constexpr long kRestartSys = 512, kRestartNoIntr = 513, kRestartNoHand = 514, kRestartBlock = 516;
 
-// The XSAVE area in its standard format: legacy region, header, components at the offsets that CPUID leaf 13 tells (Intel SDM 1, 13.4).
-constexpr size_t kSwReserved = 464;  // where ptrace puts the mask of components that the regset has
-constexpr size_t kHeader = 512;
-constexpr size_t kExtended = 576;
 constexpr size_t kMaxXsave = 16384;
-
-struct Component {
-  int bit;
-  size_t size;
-};
-constexpr Component kYmm = {2, 256}, kBndregs = {3, 64}, kBndcsr = {4, 64}, kOpmask = {5, 64}, kZmmUpper = {6, 512}, kHi16Zmm = {7, 1024}, kPkru = {9, 8};
 constexpr uint64_t kKnown = 0x2ff;
 
 size_t offset_of(const Component& component) {
@@ -43,22 +35,11 @@ T load(const std::vector<std::byte>& area, size_t at) {
   return value;
 }
 
-template <typename T>
-void store(std::vector<std::byte>& area, size_t at, T value) {
-  if (at + sizeof value <= area.size()) std::memcpy(area.data() + at, &value, sizeof value);
-}
-
 template <typename Word>
 std::vector<Word> words(const std::vector<std::byte>& area, size_t at, size_t bytes) {
   std::vector<Word> out(bytes / sizeof(Word));
   if (at + bytes <= area.size()) std::memcpy(out.data(), area.data() + at, bytes);
   return out;
-}
-
-template <typename Word>
-void put_words(std::vector<std::byte>& area, size_t at, size_t bytes, const std::vector<Word>& from) {
-  if (at + bytes > area.size()) return;
-  std::memcpy(area.data() + at, from.data(), std::min(bytes, from.size() * sizeof(Word)));
 }
 
 uint64_t components_of(const std::vector<std::byte>& area) {
@@ -104,15 +85,7 @@ image::UserX86FpregsEntry fpregs(const std::vector<std::byte>& area) {
 }
 
 void put_fpregs(const image::UserX86FpregsEntry& from, std::vector<std::byte>& area) {
-  store(area, 0, static_cast<uint16_t>(from.cwd));
-  store(area, 2, static_cast<uint16_t>(from.swd));
-  store(area, 4, static_cast<uint16_t>(from.twd));
-  store(area, 6, static_cast<uint16_t>(from.fop));
-  store(area, 8, from.rip);
-  store(area, 16, from.rdp);
-  store(area, 24, from.mxcsr);
-  put_words(area, 32, 128, from.st_space);
-  put_words(area, 160, 256, from.xmm_space);
+  put_legacy(from, area);
   if (area.size() < kExtended) return;
   store(area, kHeader, from.xsave ? from.xsave->xstate_bv : uint64_t{3});
   if (!from.xsave) return;

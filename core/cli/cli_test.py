@@ -63,8 +63,9 @@ class CommandLine(unittest.TestCase):
             self.assertEqual(done.stdout, "")
 
     def test_gone_commands_are_255(self):
-        for verb in ("exec", "show"):
-            done = self.run_it(verb)
+        os.symlink(FAULTLINE, self.path("criu"))
+        for verb, name in (("exec", None), ("exec", self.path("criu")), ("show", self.path("criu"))):
+            done = self.run_it(verb, name=name)
             self.assertEqual(done.returncode, 255)
             self.assertIn("no longer exists", done.stderr)
 

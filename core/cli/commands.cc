@@ -5,7 +5,7 @@ namespace faultline::cli {
 namespace {
 
 const Command* const kCommands[] = {&kDumpCommand, &kRestoreCommand, &kLazyPagesCommand, &kPageServerCommand,
-                                    &kTopCommand, &kCheckCommand, &kDecodeCommand};
+                                    &kTopCommand, &kShowCommand, &kCheckCommand, &kDecodeCommand};
 
 }  // namespace
 

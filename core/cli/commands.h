@@ -41,6 +41,7 @@ extern const Command kDumpCommand;
 extern const Command kLazyPagesCommand;
 extern const Command kPageServerCommand;
 extern const Command kRestoreCommand;
+extern const Command kShowCommand;
 extern const Command kTopCommand;
 
 // Tells the user what failed: in the log, on standard error where the log is a file, on standard output with --json.

@@ -11,6 +11,7 @@
 #include "core/cli/commands.h"
 #include "core/cli/front.h"
 #include "core/cli/json_text.h"
+#include "core/cli/option_table.h"
 #include "core/cli/page_server_link.h"
 #include "core/cli/pid_file.h"
 #include "core/cli/stats.h"
@@ -18,6 +19,23 @@
 namespace faultline::cli {
 
 namespace {
+
+// The options that change what is saved, or how.
+std::vector<std::string> telling_options(const Options& o) {
+  std::vector<std::string> words;
+  for (const Spec& spec : option_table()) {
+    const bool telling = spec.group == Group::kObjects || spec.group == Group::kCgroups || spec.group == Group::kMemory ||
+                         spec.short_name == 's' || spec.short_name == 'R';
+    if (!(spec.verbs & kDump) || !telling || is_default(spec, o)) continue;
+    std::string word = std::string("--") + spec.name;
+    if (const auto* text = std::get_if<std::string Options::*>(&spec.member)) word += "=" + o.**text;
+    else if (const auto* number = std::get_if<int Options::*>(&spec.member)) word += fmt::format("={}", o.**number);
+    else if (const auto* size = std::get_if<uint64_t Options::*>(&spec.member)) word += fmt::format("={}", o.**size);
+    else if (const auto* flag = std::get_if<bool Options::*>(&spec.member); flag && !(o.**flag)) word.insert(2, "no-");
+    words.push_back(std::move(word));
+  }
+  return words;
+}
 
 dump::Settings settings_of(const Options& o) {
   dump::Settings settings;
@@ -30,6 +48,7 @@ dump::Settings settings_of(const Options& o) {
   // A program that is handed over is lost with this machine anyway, whatever is on its disks.
   settings.sync = o.sync && !o.lazy_pages;
   settings.timeout = std::chrono::seconds(o.timeout);
+  settings.origin = {.tool = "faultline " FAULTLINE_VERSION, .options = telling_options(o)};
   return settings;
 }
 

@@ -26,7 +26,7 @@ Result<void> serve(Context& context, ActionScripts& scripts, const std::function
   daemon.work_dir = work_dir.get();
   if (remote) daemon.remote = &remote->options;
   bool recorded = false;
-  for (const image::Task& task : checkpoint.tasks) recorded |= context.images->exists(lazy::working_set_name(task.pid()));
+  for (const image::Task& task : checkpoint.tasks) recorded |= context.images->exists(image::working_set_name(task.pid()));
   daemon.pager.prefetch = prefetch_of(o).value_or(recorded ? lazy::Prefetch::kRecorded : lazy::Prefetch::kSequential);
   daemon.pager.working_set_dir = context.images->fd();
   daemon.pager.record = o.record && !recorded;

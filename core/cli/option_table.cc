@@ -11,11 +11,11 @@ namespace {
 using O = Options;
 
 constexpr uint32_t D = kDump, P = kPreDump, R = kRestore, L = kLazyPages, S = kPageServer, V = kService, K = kCheck, C = kCpuinfo,
-                   X = kDedup, T = kTop;
+                   X = kDedup, T = kTop, H = kShow;
 constexpr uint32_t kCriu = D | P | R | L | S | V | K | C | X | kSwrk;
-constexpr uint32_t kAny = kCriu | kDecode | kTop;  // these two open no directories and no log
+constexpr uint32_t kAny = kCriu | kDecode | kTop | kShow;  // these open no directories and no log
 constexpr uint32_t kNowhere = 0;
-constexpr uint32_t kTls = D | P | R | L | S;  // restore, with a page server of its own, is Faultline's
+constexpr uint32_t kTls = D | P | R | L | S | H;  // restore, with a page server of its own, is Faultline's
 
 // In the order of formats/cli-and-rpc.md, section 3. Faultline's own options come last.
 const Spec kTable[] = {
@@ -176,11 +176,11 @@ const Spec kTable[] = {
     {"new-pidns", 0, Form::kFlag, nullptr, R, R, Group::kOwn, &O::new_pidns, "restore into a fresh pid namespace, where no pid is taken"},
     {"allow", 0, Form::kRequired, "NAME", S, S, Group::kOwn, &O::allow,
      "serve only clients with this name in their certificate; may be given several times; needs --tls"},
-    {"insecure-network", 0, Form::kFlag, nullptr, D | R | L | S, D | R | L | S, Group::kOwn, &O::insecure_network,
+    {"insecure-network", 0, Form::kFlag, nullptr, D | R | L | S | H, D | R | L | S | H, Group::kOwn, &O::insecure_network,
      "let memory go unencrypted over a network that is not this machine's own loopback"},
     {"checkpoint", 0, Form::kRequired, "NAME", R | L, R | L, Group::kOwn, &O::checkpoint,
      "which checkpoint of the page server, by its path below the directory that is served (default: the one in that directory itself)"},
-    {"page-timeout", 0, Form::kRequired, "SECONDS", D | R | L, D | R | L, Group::kOwn, &O::page_timeout,
+    {"page-timeout", 0, Form::kRequired, "SECONDS", D | R | L | H, D | R | L | H, Group::kOwn, &O::page_timeout,
      "how long a program waits for a page of a server that does not answer (default: 60)", nullptr, 1},
     {"on-page-loss", 0, Form::kRequired, "stop|kill", R | L, R | L, Group::kOwn, &O::on_page_loss,
      "what is done with it then: stop it until pages come again (default), or kill it"},
@@ -190,11 +190,13 @@ const Spec kTable[] = {
     {"portfile", 0, Form::kRequired, "FILE", D | S, D | S, Group::kOwn, &O::portfile, "write the number of the port that is listened on into FILE, which must not exist"},
     {"metrics", 0, Form::kRequired, "[HOST:]PORT", R | L | S, R | L | S, Group::kOwn, &O::metrics,
      "answer Prometheus there over HTTP, at /metrics (default host: 127.0.0.1)"},
+    {"heat", 0, Form::kFlag, nullptr, H, H, Group::kOwn, &O::heat, "show which pages were touched first, where a lazy restore has recorded it"},
+    {"html", 0, Form::kRequired, "FILE", H, H, Group::kOwn, &O::html, "write that as a page for a browser into FILE; - is standard output"},
     {"once", 0, Form::kFlag, nullptr, T, T, Group::kOwn, &O::once, "print one picture and end; totals only, or with --interval also rates"},
     {"interval", 0, Form::kRequired, "SECONDS", T, T, Group::kOwn, &O::interval, "time between two pictures (default: 1)", nullptr, 1},
     {"dry-run", 0, Form::kFlag, nullptr, R, R, Group::kOwn, &O::dry_run, "print the plan, restore nothing"},
-    {"json", 0, Form::kBool, nullptr, D | R | K | S | T, D | R | K | S | T, Group::kOwn, &O::json, "results as JSON on standard output"},
-    {"progress", 0, Form::kBool, nullptr, D | R, D | R, Group::kOwn, &O::progress, "progress bar on standard error (default: if it is a terminal)"},
+    {"json", 0, Form::kBool, nullptr, D | R | K | S | T | H, D | R | K | S | T | H, Group::kOwn, &O::json, "results as JSON on standard output"},
+    {"progress", 0, Form::kBool, nullptr, D | R | H, D | R | H, Group::kOwn, &O::progress, "progress bar on standard error (default: if it is a terminal)"},
 };
 
 }  // namespace

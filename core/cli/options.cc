@@ -24,7 +24,7 @@ struct VerbName {
 constexpr VerbName kVerbNames[] = {
     {"dump", kDump},       {"pre-dump", kPreDump}, {"restore", kRestore}, {"lazy-pages", kLazyPages}, {"page-server", kPageServer},
     {"service", kService}, {"check", kCheck},      {"cpuinfo", kCpuinfo}, {"dedup", kDedup},          {"swrk", kSwrk},
-    {"decode", kDecode},   {"top", kTop},   {"exec", kGone},        {"show", kGone},
+    {"decode", kDecode},   {"top", kTop},   {"exec", kGone},        {"show", kShow},
 };
 
 // What getopt_long returns for a long option: its row, and whether it was the --no- form. Above every character.
@@ -159,10 +159,11 @@ Result<void> check_combinations(const Options& o) {
 Result<void> check_words(const Options& o) {
   if (o.exec_cmd && o.verb == kRestore) return {};
   size_t wanted = 0;
-  if (o.verb == kDecode || o.verb == kSwrk || o.verb == kCpuinfo) wanted = 1;
+  if (o.verb == kDecode || o.verb == kSwrk || o.verb == kCpuinfo || o.verb == kShow) wanted = 1;
   if (o.verb == kGone) return {};
   if (o.words.size() > wanted) return error(EINVAL, "\"{}\" is one word too many; options begin with --", o.words[wanted]);
   if (o.words.size() < wanted && o.verb == kDecode) return error(EINVAL, "no file given: faultline decode FILE");
+  if (o.words.size() < wanted && o.verb == kShow) return error(EINVAL, "say which checkpoint: faultline show DIR");
   if (o.words.size() < wanted && o.verb == kCpuinfo) return error(EINVAL, "cpuinfo needs dump or check behind it");
   if (o.words.size() < wanted) return error(EINVAL, "swrk needs the number of a socket");
   return {};
@@ -217,6 +218,7 @@ Result<Options> parse(std::span<const char* const> args) {
     options.verb_name = options.words.front();
     options.words.erase(options.words.begin());
     options.verb = verb_of(options.verb_name);
+    if (options.as_criu && options.verb == kShow) options.verb = kGone;
     if (options.verb == kNoVerb) return error(EINVAL, "there is no command \"{}\"; faultline --help lists them", options.verb_name);
     options.without_effect = find_without_effect(first, options.verb);
   }

@@ -25,9 +25,10 @@ enum Verb : uint32_t {
   kDedup = 1 << 8,
   kSwrk = 1 << 9,
   kDecode = 1 << 10,
-  kGone = 1 << 11,  // exec and show, which CRIU had once
+  kGone = 1 << 11,  // exec, which CRIU had once, and under its name also show
   kTop = 1 << 12,
-  kAllVerbs = (1 << 13) - 1,
+  kShow = 1 << 15,
+  kAllVerbs = (1 << 16) - 1,
 };
 
 // kNoVerb if there is no such command.
@@ -156,6 +157,8 @@ struct Options {
   int max_clients = 1024;
   std::string portfile;
   std::string metrics;
+  bool heat = false;
+  std::string html;
   bool once = false;
   int interval = 0;  // seconds; 0: not given
   bool dry_run = false;

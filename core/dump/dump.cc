@@ -1,6 +1,7 @@
 #include "core/dump/dump.h"
 
 #include <fcntl.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -133,7 +134,21 @@ class Dump {
     TRY(tree.close());
     TRY(calls.close());
     TRY(image::write_one(dir_, "seccomp.img", image::kSeccomp, image::SeccompEntry{}));
+    TRY(write_origin());
     return write_clocks();
+  }
+
+  Result<void> write_origin() {
+    utsname machine;
+    if (::uname(&machine) < 0) return sys_error("cannot find out the name of this machine");
+    timespec now;
+    ::clock_gettime(CLOCK_REALTIME, &now);
+    image::OriginEntry origin = settings_.origin;
+    origin.host = machine.nodename;
+    origin.kernel = machine.release;
+    origin.machine = machine.machine;
+    origin.time_ns = static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+    return image::write_one(dir_, image::kOriginFile, image::kOrigin, origin);
   }
 
   Result<void> task_images(const image::Task& task) {

@@ -16,6 +16,7 @@ struct Settings {
   objects::FilePolicy files;
   std::chrono::milliseconds timeout{10000};   // for stopping the tree
   bool sync = true;                           // images are on stable storage before the tree is killed
+  image::OriginEntry origin;                  // tool and options; the rest is filled in
   PageServer page_server;                     // with a stream, memory goes there; everything else into the directory all the same
 };
 

@@ -6,7 +6,7 @@ namespace {
 
 constexpr Kind kAll[] = {
     kInventory, kPstree, kSeccomp, kCore, kIds, kMm, kPagemap, kFs, kFdinfo, kFiles, kRemapFpath, kGhostFile, kMemfdInode, kPipesData, kFifoData,
-    kSkQueues, kTtyInfo, kTtyData, kTimens, kStats, kInterruptedCalls,
+    kSkQueues, kTtyInfo, kTtyData, kTimens, kStats, kInterruptedCalls, kOrigin,
     {"APPARMOR", 0x59423047, "apparmor_entry"},
     {"CGROUP", 0x59383330, "cgroup_entry"},
     {"FILE_LOCKS", 0x54323616, "file_lock_entry"},

@@ -46,6 +46,9 @@ inline constexpr Kind kStats = {"STATS", 0x57093306, "stats_entry", {}, Payload:
 // Ours: calls that are continued with the time that is left.
 inline constexpr Kind kInterruptedCalls = {"INTERRUPTED_CALLS", 0x4641494c, "interrupted_call_entry", {}, Payload::kNone, true};
 inline constexpr char kInterruptedCallsFile[] = "interrupted-calls";
+// Ours too: tool and machine of the dump. CRIU leaves it alone, so that one in a directory that CRIU has written to is of an earlier dump.
+inline constexpr Kind kOrigin = {"ORIGIN", 0x464c4f52, "origin_entry", {}, Payload::kNone, true};
+inline constexpr char kOriginFile[] = "origin";
 
 // The kind with this magic (and service head or not); nullptr if there is none. All kinds of the format are known, also those above
 // that only a reader meets.

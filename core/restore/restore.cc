@@ -329,7 +329,7 @@ class Coordinator {
   Result<std::optional<pid_t>> start_pager(lazy::Pager& pager) {
     if (!any_lazy_) return std::optional<pid_t>();
     bool recorded = false;
-    for (const Making& making : making_) recorded |= dir_.exists(lazy::working_set_name(making.task->pid()));
+    for (const Making& making : making_) recorded |= dir_.exists(image::working_set_name(making.task->pid()));
     lazy::DetachOptions options;
     options.prefetch = settings_.prefetch.value_or(recorded ? lazy::Prefetch::kRecorded : lazy::Prefetch::kSequential);
     options.working_set_dir = dir_.fd();
