@@ -98,6 +98,7 @@ Result<Served> run_pager(const Memory& memory, SpaceTable& table, const GuardOpt
   if (feed) {
     TRY(options.feed(loop));
     shared.fed = true;
+    LOG_INFO("pager: all processes were handed over");
     loop.release_fill();
   }
   if (options.watch.started) options.watch.started();

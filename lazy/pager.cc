@@ -150,14 +150,19 @@ Result<void> Pager::install(pid_t pid, Vaddr page) {
   Space& space = *it->second;
   page = page_down(page);
   if (!space.open()) return {};
-  const Segment* const segment = space.find(page);
-  if (segment == nullptr || !space.missing(*segment, page)) return {};
   Installer installer(state_->memory, *state_->table);
   return installer.until_done(space, page, [&](FaultServer& server, Scratch& scratch, Wanted& wanted) {
     return server.serve(space, page, scratch, wanted);
   });
 }
 
+Result<void> Pager::install(std::span<const std::pair<pid_t, Vaddr>> pages) {
+  TRY(install_remote(pages));
+  for (const auto& [pid, page] : pages) TRY(install(pid, page));
+  return {};
+}
+
+// Those of them that are with a page server and missing; others are left alone.
 Result<void> Pager::install_remote(std::span<const std::pair<pid_t, Vaddr>> pages) {
   if (!state_->memory.remote || !state_->table) return {};
   Installer installer(state_->memory, *state_->table);

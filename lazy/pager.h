@@ -65,10 +65,11 @@ class Pager {
   // Errors: EINVAL for areas that overlap or name no index; ESRCH if there is no such process; ENOMEM.
   Result<void> add(AddressSpace space);
 
-  // Puts the page in now, waiting for the disk if need be. Nothing happens if it is in place or not in a lazy area.
+  // Puts the page in now, zeros if nothing was stored, waiting for the disk or the page server if need be. Nothing happens if it is in place
+  // or not in a lazy area.
   Result<void> install(pid_t pid, Vaddr page);
-  // The same for pages that are with a page server, all of them at once; others are left alone.
-  Result<void> install_remote(std::span<const std::pair<pid_t, Vaddr>> pages);
+  // The same for many; of a page server all are asked for at once.
+  Result<void> install(std::span<const std::pair<pid_t, Vaddr>> pages);
   // For about the time `limit`, puts in the first pages of the recording of each process, for which `working-set-<pid>.flws` exists in `dir_fd`.
   // Gives the number of pages. A recording that cannot be used is a warning.
   Result<uint64_t> fill_recorded(int dir_fd, std::chrono::microseconds limit);
@@ -88,6 +89,7 @@ class Pager {
 
  private:
   struct State;
+  Result<void> install_remote(std::span<const std::pair<pid_t, Vaddr>> pages);
   Result<uint32_t> load_index(const image::ImageDir& dir, const std::string& file, pageserver::ObjectId object);
   Result<void> fill_remote(const Progress& progress, std::atomic<uint64_t>& done, uint64_t& all);
   std::unique_ptr<State> state_;

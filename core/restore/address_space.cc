@@ -1,6 +1,7 @@
 #include "core/restore/address_space.h"
 
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <linux/prctl.h>
 #include <linux/userfaultfd.h>
 #include <sys/mman.h>
@@ -48,6 +49,9 @@ std::vector<Vaddr> first_pages(const image::Task& task) {
     add(r.sp - 128, 256);
     add(r.ip, 16);
     add(r.fs_base, 16);
+    // For a thread that ends (exit_pages.h): here they cost no way to the page server of their own.
+    if (core.thread_core->futex_rla) add(core.thread_core->futex_rla, sizeof(robust_list_head));
+    if (core.thread_info->clear_tid_addr) add(core.thread_info->clear_tid_addr, sizeof(uint32_t));
     if (core.thread_core->rseq_entry) add(core.thread_core->rseq_entry->rseq_abi_pointer, core.thread_core->rseq_entry->rseq_abi_size);
     // Arguments of calls that are to be continued.
     for (uint64_t argument : {r.di, r.si, r.dx, r.r10}) add(argument, 64);

@@ -17,6 +17,7 @@
 #include "core/base/log.h"
 #include "core/restore/births.h"
 #include "core/restore/early_pages.h"
+#include "core/restore/exit_pages.h"
 #include "core/restore/fault_socket.h"
 #include "core/restore/pidns.h"
 #include "core/restore/plan.h"
@@ -266,7 +267,8 @@ class Coordinator {
     if (remote_) pager.set_remote(*remote_);
     if (daemon_) TRY(hand_to_daemon(*daemon_));
     else TRY(hand_to_pager(pager));
-    if (!settings_.lazy) TRY(pager.fill_everything(hooks_.progress));
+    if (settings_.lazy) TRY(bring_exit_pages(pager));
+    else TRY(pager.fill_everything(hooks_.progress));
     LOG_DEBUG("restore: memory is handed over");
     std::vector<Parked> parked;
     for (const Making& making : making_) parked.push_back(park(making));
@@ -306,7 +308,27 @@ class Coordinator {
       if (making != making_.end() && making->uffd) TRY(daemon.send(task.pid(), making->uffd.get()));
       else TRY(daemon.send_zombie(task.pid()));
     }
+    // Should the daemon die, whoever waits for a page goes on, and finish() tells that it is dead.
+    for (Making& making : making_) making.uffd.reset();
     return {};
+  }
+
+  Result<void> bring_exit_pages(lazy::Pager& pager) {
+    ExitPages pages([&](std::span<const ExitPages::Page> wanted) -> Result<void> {
+      if (!daemon_) return pager.install(wanted);
+      wait_for_pages(wanted);
+      return {};
+    });
+    for (const Making& making : making_)
+      if (!making.programs.ranges.empty()) TRY(pages.add(*making.task, outer(making.task->pid())));
+    return pages.finish();
+  }
+
+  // A daemon serves already. Pages that nobody can read have nothing to wait for.
+  static void wait_for_page(pid_t pid, Vaddr page) {
+    std::byte byte;
+    const iovec here = {&byte, 1}, there = {reinterpret_cast<void*>(page), 1};
+    (void)::process_vm_readv(pid, &here, 1, &there, 1, 0);
   }
 
   Result<void> hand_to_pager(lazy::Pager& pager) {
@@ -373,27 +395,6 @@ Result<Restored> run(const image::ImageDir& dir, const Settings& settings, const
   std::unique_ptr<Plan> plan = TRY(Plan::make(dir, settings));
   SignalsBlocked blocked;
   return Coordinator(dir, settings, hooks, *plan).run();
-}
-
-Result<std::string> describe(const image::ImageDir& dir, const Settings& settings) {
-  std::unique_ptr<Plan> plan = TRY(Plan::make(dir, settings));
-  const SharedMemory shared(dir, plan->checkpoint(), settings.lazy);
-  std::string out = "Processes\n" + plan->tree().describe() + "\nOpen files\n" + plan->files().describe();
-  for (const image::Task& task : plan->checkpoint().tasks) {
-    if (task.dead()) continue;
-    ProgramContext context;
-    context.first_fd = plan->first_fd();
-    context.space.shared = &shared;
-    context.space.fd_of = [](uint32_t id) { return static_cast<int>(id); };
-    context.place_thread = [](const agent::Program&) { return Result<std::pair<Vaddr, Vaddr>>(std::pair<Vaddr, Vaddr>(0, 0)); };
-    for (const image::VmaEntry& vma : task.mm->vmas)  // as if our vDSO were the image's
-      if (vma.status & (image::kVmaVdso | image::kVmaVvar))
-        context.space.own_special.push_back({vma.start, vma.end, {}, 0, 0, 0, 0, vma.status & image::kVmaVdso ? "[vdso]" : "[vvar]", {}});
-    const TaskPrograms programs = TRY(make_programs(*plan, plan->files(), task, context));
-    out += fmt::format("\nProgram of pid {}\n{}", task.pid(), programs.leader.describe());
-    for (size_t i = 0; i < programs.threads.size(); ++i) out += fmt::format("\nProgram of thread {}\n{}", task.tree.threads[i + 1], programs.threads[i].describe());
-  }
-  return out;
 }
 
 }  // namespace faultline::restore

@@ -9,13 +9,14 @@ from drive import Run
 
 
 def check(box):
-    for program, kill in (('mem_lazy_touch', None), ('mem_shared_lazy', None), ('tree_zombies', None), ('mem_lazy_churn', 'faultline-pager')):
+    for program, kill in (('mem_lazy_touch', None), ('mem_shared_lazy', None), ('tree_zombies', None), ('exec_late_thread_end', None), ('mem_lazy_churn', 'faultline-pager')):
         run = Run(box, program)
         box.images = run.box.path('images')
         box.must('dump', box.dump(run.pid))
         box.expect_empty('after the dump')
         pid_file = os.path.join(box.logs, 'daemon.pid')
-        box.must('lazy-pages', box.faultline('lazy-pages', '-d', '--pidfile', pid_file))
+        outcome = box.faultline('lazy-pages', '-d', '--pidfile', pid_file, *(['--prefetch', 'none'] if program == 'exec_late_thread_end' else []))
+        box.must('lazy-pages', outcome)
         with open(pid_file, encoding='ascii') as f:
             daemon = int(f.read())
         os.unlink(pid_file)
@@ -26,6 +27,9 @@ def check(box):
         families = [pid for pid in box.others() if _parent(pid) in (0, 1) and _name(pid).startswith('faultline')]
         if kill is None and len(families) > 1:
             raise Failed(f'{program}: beside the daemon {daemon} there are {families}')
+        # Before that it cannot be replaced.
+        if kill:
+            box.until(lambda log=outcome[1]: any('handed over' in line for line in box.all_lines(log)), 'the daemon to have taken all over')
         for pid in [pid for pid in box.others() if _name(pid) == kill]:
             os.kill(pid, signal.SIGKILL)
         run.unharmed(f'with a daemon{" whose pager was killed" if kill else ""}', compare=False)

@@ -22,6 +22,7 @@
 //   // about: one line
 //   // expect: refused PART        the dump must refuse, with PART in its message; the program must go on unharmed
 //   // options: --shell-job        given to dump and restore
+//   // lazy-options: --prefetch none    given to a restore whose memory comes late
 //   // modes: native eager         only these modes; the reason follows in a comment
 //   // timeout: SECONDS            default 30
 //   // differs: KEY REASON         the runner's own comparison of /proc before and after leaves out KEY (tests/runner/witness.py)

@@ -4,7 +4,7 @@ import re
 MODES = ['native', 'leave-running', 'eager', 'lazy', 'remote', 'twice', 'crit']
 DEFAULT_MODES = list(MODES)
 REFUSED_MODES = ['native', 'refused']
-_KNOWN = {'about', 'expect', 'options', 'modes', 'timeout', 'differs', 'no-crit', 'session', 'terminal'}
+_KNOWN = {'about', 'expect', 'options', 'modes', 'timeout', 'lazy-options', 'differs', 'no-crit', 'session', 'terminal'}
 
 
 class Directives:
@@ -12,6 +12,7 @@ class Directives:
         self.about = ''
         self.refused = []        # regular expressions, each must be found in what the refused dump says
         self.options = []        # for dump and restore
+        self.lazy_options = []   # for a lazy restore
         self.modes = None        # None: the default ones
         self.timeout = 30.0      # seconds for one mode
         self.differs = {}        # key of the witness → why it may differ
@@ -42,6 +43,8 @@ class Directives:
             self.refused.append(part)
         elif name == 'options':
             self.options += value.split()
+        elif name == 'lazy-options':
+            self.lazy_options += value.split()
         elif name == 'modes':
             self.modes = value.split()
             for mode in self.modes:

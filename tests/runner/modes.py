@@ -134,7 +134,7 @@ def eager(box, subject):
 def lazy(box, subject):
     pid = subject.start()
     before = dump_and_kill(box, subject, pid)
-    restore_and_compare(box, subject, pid, before, '--lazy-pages')
+    restore_and_compare(box, subject, pid, before, '--lazy-pages', *subject.directives.lazy_options)
     _finish(box, subject, pid)
 
 
@@ -145,7 +145,7 @@ def remote(box, subject):
     server, port = box.page_server('--lazy-pages')
     source, box.images = box.images, box.path('fetched')
     os.mkdir(box.images)
-    status, log = box.restore('--lazy-pages', '--page-server', '--port', str(port))
+    status, log = box.restore('--lazy-pages', '--page-server', '--port', str(port), *subject.directives.lazy_options)
     if status != 0:
         raise Failed(f'restore from the page server ended with {status}: {box.first_error(log)}')
     same(box, subject, pid, before, 'after restore')
