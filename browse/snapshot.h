@@ -72,7 +72,7 @@ class Snapshot {
 
   // Keeps what is made of images elsewhere, in the same way. `weight`: about its bytes.
   template <typename T>
-  Shared<T> kept(const std::string& key, size_t weight, const std::function<Shared<T>()>& make) { return cache_.get<T>(key, weight, make); }
+  Shared<T> cached(const std::string& key, size_t weight, const std::function<Shared<T>()>& make) { return cache_.get<T>(key, weight, make); }
 
   // The path of a file as /proc shows it ("/x", "/x (deleted)", "pipe:[123]", "socket:[5]", "anon_inode:[eventfd]", "/memfd:name (deleted)").
   std::string path_of(uint32_t file_id);

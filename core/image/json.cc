@@ -266,4 +266,10 @@ class Decoder {
 
 Result<std::string> decode_json(int fd, std::string name) { return Decoder(TRY(Reader::open_any(fd, std::move(name)))).run(); }
 
+Result<void> append_json(JsonWriter& out, std::string_view bytes, std::string_view message) {
+  const MessageInfo* info = message_info(message);
+  FL_CHECK(info);
+  return show_message(out, bytes, *info, false, 0);
+}
+
 }  // namespace faultline::image

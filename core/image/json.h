@@ -1,8 +1,10 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "core/base/result.h"
+#include "core/image/json_writer.h"
 
 namespace faultline::image {
 
@@ -13,5 +15,9 @@ namespace faultline::image {
 // Errors: EBADMSG with file, offset and reason for everything that is malformed, and for raw images (pages, archives), which hold no
 // messages; EFBIG if the text would be longer than 1 GiB; otherwise those of pread(2).
 Result<std::string> decode_json(int fd, std::string name);
+
+// One message in the wire format, as members of the object that is open. `message` is its name in the .proto files.
+// Errors: EBADMSG if it is malformed; EFBIG as above.
+Result<void> append_json(JsonWriter& out, std::string_view bytes, std::string_view message);
 
 }  // namespace faultline::image

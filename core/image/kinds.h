@@ -41,6 +41,14 @@ inline constexpr Kind kSkQueues = {"SK_QUEUES", 0x56264026, "sk_packet_entry", {
 inline constexpr Kind kTtyInfo = {"TTY_INFO", 0x59453036, "tty_info_entry"};
 inline constexpr Kind kTtyData = {"TTY_DATA", 0x59413026, "tty_data_entry"};
 inline constexpr Kind kTimens = {"TIMENS", 0x43114433, "timens_entry"};
+inline constexpr Kind kCgroup = {"CGROUP", 0x59383330, "cgroup_entry"};
+inline constexpr Kind kTcpStream = {"TCP_STREAM", 0x51465506, "tcp_stream_entry", {}, Payload::kTcpStream};
+inline constexpr Kind kUtsns = {"UTSNS", 0x54473203, "utsns_entry"};
+inline constexpr Kind kIpcVar = {"IPC_VAR", 0x53115007, "ipc_var_entry"};
+inline constexpr Kind kUserns = {"USERNS", 0x55474906, "userns_entry"};
+inline constexpr Kind kMountpoints = {"MNTS", 0x55563928, "mnt_entry"};
+inline constexpr Kind kNetns = {"NETNS", 0x55933752, "netns_entry"};
+inline constexpr Kind kNetdev = {"NETDEV", 0x57373951, "net_device_entry"};
 inline constexpr Kind kStats = {"STATS", 0x57093306, "stats_entry", {}, Payload::kNone, true};
 
 // Ours: calls that are continued with the time that is left.
