@@ -5,7 +5,6 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -189,7 +188,19 @@ Server::Got Server::answer_one(Worker& worker, bool wait) {
   if (got == -EINTR || got == -EAGAIN) return Got::kNothing;
   if (got <= 0) return Got::kEnd;
   fuse_session_process_buf(session_.get(), &worker.buffer);
+  if (!begun_.exchange(true)) enlarge_reads();
   return Got::kRequest;
+}
+
+void Server::enlarge_reads() {
+  struct statx st;
+  // Without asking the file system itself: that would be us.
+  if (::statx(AT_FDCWD, options_.mountpoint.c_str(), AT_STATX_DONT_SYNC | AT_SYMLINK_NOFOLLOW, 0, &st) != 0) return;
+  const std::string file = fmt::format("/sys/class/bdi/{}:{}/read_ahead_kb", st.stx_dev_major, st.stx_dev_minor);
+  const std::string size = std::to_string(kLargestRead >> 10);
+  const UniqueFd fd(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
+  // Without root, or in a container: then reads are smaller.
+  if (!fd || ::write(fd.get(), size.data(), size.size()) < 0) LOG_DEBUG("mount: read-ahead stays as the kernel has it: {}: {}", file, errno_text(errno));
 }
 
 void Server::lead(Worker& worker) {

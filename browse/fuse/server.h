@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <memory>
@@ -14,7 +15,7 @@
 
 namespace faultline::browse {
 
-// A tree, mounted through FUSE. Which thread answers what stands in README.md.
+// A tree, mounted through FUSE. Which thread answers what stands in browse/README.md.
 class Server {
  public:
   struct Options {
@@ -51,10 +52,10 @@ class Server {
   void lead(Worker& worker);
   // Reads and answers as long as any request waits.
   void help(Worker& worker);
-  // False: all is over.
   enum class Got { kRequest, kNothing, kEnd };
   Got answer_one(Worker& worker, bool wait);
   void call_helper();
+  // Sets the read-ahead of the mount, which the kernel has set when it was answered first.
   void enlarge_reads();
   void end();
 
@@ -63,6 +64,7 @@ class Server {
   Connection connection_;
   std::unique_ptr<fuse_session, void (*)(fuse_session*)> session_{nullptr, fuse_session_destroy};
   UniqueFd ended_;
+  std::atomic<bool> begun_ = false;
 
   std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;

@@ -3,6 +3,7 @@
 #include <sys/types.h>
 
 #include <string>
+#include <utility>
 
 #include "core/base/unique_fd.h"
 
@@ -15,7 +16,11 @@ class Watcher {
   // Watches the calling process. May be called while there are other threads. Errors: those of fork(2).
   static Result<Watcher> start(const std::string& mountpoint);
   Watcher(Watcher&&) = default;
-  Watcher& operator=(Watcher&&) = default;
+  Watcher& operator=(Watcher&& other) noexcept {
+    std::swap(pid_, other.pid_);  // the old process ends with `other`
+    std::swap(process_, other.process_);
+    return *this;
+  }
   // Ends the process: the server has unmounted in good order.
   ~Watcher();
 

@@ -78,6 +78,7 @@ Result<std::string> Tree::diff_text_of(Node node) {
     const auto diff = TRY(diff_of(node.task));
     return node.index == 0 ? diff_text(*diff) : diff_json(*diff);
   }
+  if (!options_.against) return error(ENOENT, "there is no checkpoint to compare with");
   std::string text;
   for (uint32_t i = 0; i < diff_pids_.size(); ++i) {
     const auto diff = diff_of(i);

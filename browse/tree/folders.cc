@@ -44,20 +44,27 @@ class NumberedFolder : public Folder {
 
 class Areas : public Folder {
  public:
-  Areas(std::shared_ptr<const AddressSpace> memory, uint32_t task) : memory_(std::move(memory)), task_(task) {}
-  size_t count() const override { return memory_->areas().size(); }
-  Entry at(size_t number) const override { return {area_name(memory_->areas()[number]), {NodeKind::kArea, task_, static_cast<uint32_t>(number)}}; }
+  Areas(std::shared_ptr<const AddressSpace> memory, uint32_t task) : memory_(std::move(memory)), task_(task) {
+    for (uint32_t i = 0; i < memory_->areas().size(); ++i)
+      if (shown(memory_->areas()[i])) numbers_.push_back(i);
+  }
+  size_t count() const override { return numbers_.size(); }
+  Entry at(size_t number) const override { return {area_name(memory_->areas()[numbers_[number]]), {NodeKind::kArea, task_, numbers_[number]}}; }
   std::optional<Node> find(std::string_view name) const override {
     Vaddr start = 0;
     std::from_chars(name.data(), name.data() + name.size(), start, 16);
     const AddressSpace::Area* area = memory_->area_at(start);
-    if (!area || area_name(*area) != name) return std::nullopt;
+    if (!area || !shown(*area) || area_name(*area) != name) return std::nullopt;
     return Node{NodeKind::kArea, task_, static_cast<uint32_t>(area - memory_->areas().data())};
   }
 
  private:
+  // What the kernel makes for every process is in no checkpoint: a file of it could only be an error, to every tool that reads all files.
+  static bool shown(const AddressSpace::Area& area) { return !(area.vma->status & (image::kVmaVvar | image::kVmaVsyscall)); }
+
   const std::shared_ptr<const AddressSpace> memory_;
   const uint32_t task_;
+  std::vector<uint32_t> numbers_;  // of the areas that are shown
 };
 
 class Raws : public Folder {

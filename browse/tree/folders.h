@@ -18,7 +18,7 @@ struct Numbered {
 };
 std::unique_ptr<Folder> numbered_folder(std::vector<uint32_t> numbers, Numbered form);
 
-// The areas of a process.
+// The areas of a process, but those of the kernel ([vvar], [vsyscall]).
 std::unique_ptr<Folder> areas_folder(std::shared_ptr<const AddressSpace> memory, uint32_t task);
 
 // The files of the checkpoint, as they are or as JSON.

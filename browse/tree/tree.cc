@@ -28,7 +28,7 @@ struct Name {
 };
 constexpr Name kRootNames[] = {{"tasks", NodeKind::kTasks}, {"tree", NodeKind::kTree}, {"images", NodeKind::kImages}, {"raw", NodeKind::kRaw}};
 constexpr const char* kSummaryNames[] = {"summary.txt", "summary.json"};
-constexpr Name kTaskNames[] = {{"mem", NodeKind::kMem}, {"core", NodeKind::kCore}, {"areas", NodeKind::kAreas}, {"fd", NodeKind::kFds}, {"fdinfo", NodeKind::kFdInfos}, {"threads", NodeKind::kThreads}};
+constexpr Name kTaskNames[] = {{"mem", NodeKind::kMem}, {"areas", NodeKind::kAreas}, {"fd", NodeKind::kFds}, {"fdinfo", NodeKind::kFdInfos}, {"threads", NodeKind::kThreads}};
 
 Entries named(std::span<const Name> names, uint32_t task = 0) {
   Entries entries;
@@ -144,7 +144,9 @@ Result<std::unique_ptr<Folder>> Tree::make_task_folder(Node node) {
     case NodeKind::kTask: {
       Entries entries = named(kTaskNames, node.task);
       append(entries, task_files(), {NodeKind::kTaskText, node.task, 0});
+      if (dead(process)) return fixed_folder(std::move(entries));
       append(entries, task_links(), {NodeKind::kTaskLink, node.task, 0});
+      entries.push_back({"core", {NodeKind::kCore, node.task, 0}});
       return fixed_folder(std::move(entries));
     }
     case NodeKind::kTreeTask: return tree_folder(snapshot_, node.task);
@@ -195,11 +197,12 @@ Result<struct stat> Tree::stat(Node node) {
   st.st_mode = type_of(node) | (options_.for_all ? 0444 : 0400);
   if (S_ISDIR(st.st_mode)) st.st_mode |= options_.for_all ? 0111 : 0100;
   if (S_ISLNK(st.st_mode)) st.st_mode |= 0777;
-  st.st_nlink = S_ISDIR(st.st_mode) ? 2 : 1;
+  st.st_nlink = 1;  // of a folder: the number of its folders is not told, so that find(1) does not rely on it
   st.st_uid = options_.uid;
   st.st_gid = options_.gid;
   st.st_blksize = kPageSize;
   st.st_atim = st.st_mtim = st.st_ctim = snapshot_.time();
+  if (S_ISLNK(st.st_mode)) st.st_size = static_cast<off_t>(TRY(link(node)).size());
   if (!S_ISREG(st.st_mode)) return st;
   const auto data = TRY(open(node));
   st.st_size = static_cast<off_t>(data->size());

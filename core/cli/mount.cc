@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -24,12 +25,13 @@ constexpr std::chrono::seconds kEndTime(5);
 
 Result<std::string> mountpoint_of(const std::string& path) {
   char real[PATH_MAX];
-  if (!::realpath(path.c_str(), real)) {
-    if (errno == ENOTCONN) return error(ENOTCONN, "{}: a file system whose server is gone is still mounted here; take it away with: faultline umount {}", path, path);
-    return sys_error("{}: nothing can be mounted here", path);
-  }
   struct stat st;
-  if (::stat(real, &st) != 0) return sys_error("{}: nothing can be mounted here", path);
+  struct statfs fs;
+  // Of a dead mount the kernel may still know attributes; statfs() asks its server.
+  const bool there = ::realpath(path.c_str(), real) && ::stat(real, &st) == 0 && ::statfs(real, &fs) == 0;
+  if (!there && errno == ENOTCONN)
+    return error(ENOTCONN, "{}: a file system whose server is gone is still mounted here; take it away with: faultline umount {}", path, path);
+  if (!there) return sys_error("{}: nothing can be mounted here", path);
   if (!S_ISDIR(st.st_mode)) return error(ENOTDIR, "{}: a checkpoint is mounted on a directory, and this is none", path);
   return std::string(real);
 }

@@ -31,11 +31,13 @@ if child == 0:
         signal.pause()
 event = threading.Event()
 threading.Thread(target=event.wait, daemon=True).start()
-here = open('/proc/self/cmdline', 'rb').read, open('/proc/self/environ', 'rb').read, open('/proc/self/comm', 'rb').read
+def own(name):
+    with open('/proc/self/' + name, 'rb') as f:
+        return f.read().hex()
 facts = {'pid': os.getpid(), 'child': child, 'area': area, 'length': LENGTH, 'hole': hole, 'sha': hashlib.sha256(memory).hexdigest(),
          'texts': {area + 5000: text.hex(), area + 9000: secret.encode().hex(), area + LENGTH - PAGE: b'the last'.hex()},
          'needle': needle, 'secret': secret, 'secret_at': area + 9000, 'file': os.path.realpath(file.name), 'file_fd': file.fileno(), 'cwd': os.getcwd(), 'exe': os.path.realpath('/proc/self/exe'),
-         'cmdline': here[0]().hex(), 'environ': here[1]().hex(), 'comm': here[2]().hex(), 'in_pipe': 'unread bytes of the pipe'}
+         'cmdline': own('cmdline'), 'environ': own('environ'), 'comm': own('comm'), 'in_pipe': 'unread bytes of the pipe'}
 with open(os.path.join(directory, 'facts.new'), 'w') as f:
     json.dump(facts, f)
 os.rename(os.path.join(directory, 'facts.new'), os.path.join(directory, 'facts'))
@@ -90,8 +92,11 @@ class Mounted:
     def path(self, *names):
         return os.path.join(self.where, *names)
 
-    def watcher(self):
-        """The process that watches over the mount; 0 while there is none."""
+    def watcher(self, other_than=0):
+        """The process that watches over the mount. It may still be about to begin."""
+        return self.box.until(lambda: self._watcher() not in (0, other_than) and self._watcher(), 'the process that watches over the mount')
+
+    def _watcher(self):
         for pid in self.box.others():
             try:
                 with open(f'/proc/{pid}/comm', encoding='utf-8') as f:
