@@ -1,5 +1,7 @@
 #pragma once
 
+#include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -48,12 +50,22 @@ class FileSource final : public pageserver::PageSource, public pageserver::Sourc
   uint64_t length_;
 };
 
-// A page server in a child, with TLS if there is a context; gives its pid and port.
-inline std::pair<pid_t, uint16_t> serve(int fd, uint64_t length, const pageserver::TlsContext* tls = nullptr) {
-  auto listener = check(pageserver::listen_on("", 0));
+// A page server in a child, with TLS if there is a context; gives its pid and port. On loopback, or `far`: on all addresses of a network namespace of its own.
+inline std::pair<pid_t, uint16_t> serve(int fd, uint64_t length, const pageserver::TlsContext* tls = nullptr, bool far = false) {
+  int tell[2];
+  check(pipe2(tell, O_CLOEXEC) == 0 ? Result<void>() : sys_error("cannot create a pipe"));
   const pid_t pid = fork();
-  if (pid != 0) return {pid, listener.port};
+  if (pid != 0) {
+    close(tell[1]);
+    uint16_t port = 0;
+    if (read(tell[0], &port, sizeof port) != sizeof port) exit(1);
+    close(tell[0]);
+    return {pid, port};
+  }
   prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (far) check(unshare(CLONE_NEWNET) == 0 ? Result<void>() : sys_error("cannot create a network namespace"));
+  auto listener = check(pageserver::listen_on(far ? "0.0.0.0" : "", 0));
+  (void)!write(tell[1], &listener.port, sizeof listener.port);
   signal(SIGPIPE, SIG_IGN);
   const auto source = std::make_shared<FileSource>(fd, length);
   pageserver::ServerOptions options;

@@ -1,9 +1,10 @@
 // Measures the pager against a real pages file: how long a first touch takes while everything else arrives in the background, and how
 // long it takes until all has arrived, beside the physical limit of the same run (UFFDIO_COPY by one thread from prefaulted memory).
 //
-//   lazy_touch [--mib N] [--threads N] [--rounds N] [--touches N] [--no-fill] [--file PATH] [--remote] [--tls DIR]
+//   lazy_touch [--mib N] [--threads N] [--rounds N] [--touches N] [--no-fill] [--file PATH] [--remote] [--tls DIR] [--round-trip-us N]
 //
 // --remote: the pages come over loopback from a page server in a process of its own. --tls: through TLS; in DIR are ca.pem, cert.pem, key.pem.
+// --round-trip-us: the server is in a network namespace of its own, at the other end of a cable of this length (slow_link).
 //
 // Prints one JSON object. Only touches of pages that were missing just before are counted (looked up in /proc/self/pagemap).
 #include <fcntl.h>
@@ -45,6 +46,7 @@ struct Options {
   unsigned rounds = 3;
   uint64_t touches = 40000;
   bool fill = true, remote = false;
+  uint64_t round_trip_us = 0;  // 0: loopback
   std::string file, tls;
 };
 
@@ -173,7 +175,7 @@ Round run(int fd, const Options& o, uint16_t port, const pageserver::TlsContext*
   uint32_t index;
   uint64_t origin = address;
   if (o.remote) {
-    remote.connect = [to = check(pageserver::resolve("", port)), tls] {
+    remote.connect = [to = check(pageserver::resolve(o.round_trip_us ? "10.77.0.2" : "", port)), tls] {
       return Result<std::unique_ptr<pageserver::Stream>>(pageserver::connecting_stream(to, tls, ""));
     };
     pager.set_remote(remote);
@@ -227,7 +229,7 @@ double microseconds(const std::vector<uint32_t>& sorted, double quantile) {
 Options parse(int argc, char** argv) {
   Options o;
   const option names[] = {{"mib", 1, nullptr, 'm'}, {"threads", 1, nullptr, 't'}, {"rounds", 1, nullptr, 'r'}, {"touches", 1, nullptr, 'n'},
-                          {"no-fill", 0, nullptr, 'x'}, {"file", 1, nullptr, 'f'}, {"remote", 0, nullptr, 's'}, {"tls", 1, nullptr, 'T'}, {}};
+                          {"no-fill", 0, nullptr, 'x'}, {"file", 1, nullptr, 'f'}, {"remote", 0, nullptr, 's'}, {"tls", 1, nullptr, 'T'}, {"round-trip-us", 1, nullptr, 'd'}, {}};
   for (int c; (c = getopt_long(argc, argv, "", names, nullptr)) != -1;) {
     switch (c) {
       case 'm': o.mib = strtoull(optarg, nullptr, 0); break;
@@ -237,11 +239,34 @@ Options parse(int argc, char** argv) {
       case 'x': o.fill = false; break;
       case 's': o.remote = true; break;
       case 'T': o.remote = true, o.tls = optarg; break;
+      case 'd': o.remote = true, o.round_trip_us = strtoull(optarg, nullptr, 0); break;
       case 'f': o.file = optarg; break;
       default: exit(2);
     }
   }
   return o;
+}
+
+// A cable to the network namespace of the server; gives the pid of who is the cable.
+pid_t lay_cable(pid_t server, const Options& o) {
+  int ends[2];
+  check(pipe2(ends, O_CLOEXEC) == 0 ? Result<void>() : sys_error("cannot create a pipe"));
+  const pid_t pid = fork();
+  if (pid == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    dup2(ends[1], 1);
+    char self[4096] = {};
+    (void)!readlink("/proc/self/exe", self, sizeof self - 1);
+    const std::string program = std::string(self, std::string_view(self).rfind('/')) + "/slow_link";
+    const std::string netns = "/proc/" + std::to_string(server) + "/ns/net", time = std::to_string(o.round_trip_us);
+    execl(program.c_str(), "slow_link", netns.c_str(), "--round-trip-us", time.c_str(), nullptr);
+    perror(program.c_str());
+    _exit(1);
+  }
+  close(ends[1]);
+  char c;
+  if (read(ends[0], &c, 1) != 1) exit(1);  // it has said why
+  return pid;
 }
 
 }  // namespace
@@ -258,7 +283,9 @@ int main(int argc, char** argv) {
   printf("{\"mib\": %llu, \"threads\": %u, \"fill\": %s, \"rounds\": [", static_cast<unsigned long long>(o.mib), o.threads, o.fill ? "true" : "false");
   std::optional<pageserver::TlsContext> tls;
   if (!o.tls.empty()) tls = check(pageserver::TlsContext::make({.cacert = o.tls + "/ca.pem", .cacrl = {}, .cert = o.tls + "/cert.pem", .key = o.tls + "/key.pem", .allow = {}}));
-  const auto [server, port] = o.remote ? bench::serve(fd.get(), o.mib << 20, tls ? &*tls : nullptr) : std::pair<pid_t, uint16_t>(0, 0);
+  if (o.round_trip_us) check(unshare(CLONE_NEWNET) == 0 ? Result<void>() : sys_error("cannot create a network namespace"));
+  const auto [server, port] = o.remote ? bench::serve(fd.get(), o.mib << 20, tls ? &*tls : nullptr, o.round_trip_us != 0) : std::pair<pid_t, uint16_t>(0, 0);
+  const pid_t cable = o.round_trip_us ? lay_cable(server, o) : 0;
   for (unsigned i = 0; i < o.rounds; ++i) {
     const double raw = raw_gbps(fd.get(), o.mib << 20);
     const Round r = run(fd.get(), o, port, tls ? &*tls : nullptr);
@@ -267,5 +294,9 @@ int main(int argc, char** argv) {
            microseconds(r.samples, 0.99), microseconds(r.samples, 1));
   }
   printf("\n]}\n");
-  if (server != 0) kill(server, SIGKILL);
+  for (const pid_t helper : {server, cable}) {
+    if (helper == 0) continue;
+    kill(helper, SIGKILL);
+    waitpid(helper, nullptr, 0);
+  }
 }

@@ -139,6 +139,18 @@ TEST_CASE("the notes tell threads, registers and files") {
     CHECK(std::ranges::count(view.notes, type, &Note::type) == 4);
   REQUIRE(view.note(NT_X86_XSTATE));
   CHECK(view.note(NT_X86_XSTATE)->name == "LINUX");
+  const auto leader = snapshot->core(kPid);
+  REQUIRE(leader);
+  const image::UserX86FpregsEntry& fp = (*leader)->thread_info->fpregs;
+  const std::string& state = view.note(NT_X86_XSTATE)->bytes;
+  REQUIRE(fp.xsave);
+  REQUIRE(fp.xsave->ymmh_space.size() == 64);
+  REQUIRE(state.size() >= 832);
+  CHECK(std::memcmp(state.data() + 160, fp.xmm_space.data(), 256) == 0);
+  CHECK(std::memcmp(state.data() + 576, fp.xsave->ymmh_space.data(), 256) == 0);
+  uint64_t mask = 0;
+  std::memcpy(&mask, state.data() + 464, sizeof mask);
+  CHECK((mask & 7) == 7);
   const auto memory = snapshot->memory(kPid);
   REQUIRE(memory);
   const auto& auxv = (*memory)->mm().mm_saved_auxv;

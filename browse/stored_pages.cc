@@ -16,8 +16,10 @@ class PagesInFiles : public StoredPages {
     return Place{files_[extent.file].get(), extent.offset};
   }
 
-  bool in_parent(const image::Extent& extent) const override {
-    return !extent.lost() && !extent.remote() && !std::string_view(names_[extent.file]).starts_with(own_);
+  Keeper keeper(const image::Extent& extent) const override {
+    if (extent.lost()) return Keeper::kNobody;
+    if (extent.remote()) return Keeper::kElsewhere;
+    return names_[extent.file].starts_with(own_) ? Keeper::kCheckpoint : Keeper::kParent;
   }
 
   Result<void> read(const image::Extent& extent, Vaddr at, std::span<std::byte> to) const override {

@@ -29,8 +29,9 @@ class StoredPages {
   // Where the bytes of `extent`, one of the index (or a part of one), stand. nullopt: only read() can tell, or they are lost.
   virtual std::optional<Place> place(const image::Extent& extent) const = 0;
 
-  // Whether `extent` stands in a checkpoint below this one. A page server does not tell: false.
-  virtual bool in_parent(const image::Extent&) const { return false; }
+  // Who has the bytes of `extent`. A page server does not tell its checkpoint from those below.
+  enum class Keeper { kCheckpoint, kParent, kElsewhere, kNobody };
+  virtual Keeper keeper(const image::Extent& extent) const { return extent.lost() ? Keeper::kNobody : Keeper::kCheckpoint; }
 
   // Reads what stands at `at`; all of [at, at + to.size()) lies in `extent`, one of the index (or a part of one).
   // Errors: EIO with a reason for what the images do not have; those of reading.

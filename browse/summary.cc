@@ -39,9 +39,13 @@ Part part_of(const Run& run, const Area& area, bool whole) {
   switch (run.kind) {
     case Kind::kStored:
     case Kind::kShared:
-      if (run.extent.remote()) return Part::kRemote;
-      if (run.kind == Kind::kShared) return Part::kShared;
-      return run.pages->in_parent(run.extent) ? Part::kParents : Part::kStored;
+      switch (run.pages->keeper(run.extent)) {
+        case StoredPages::Keeper::kNobody: return Part::kLost;
+        case StoredPages::Keeper::kElsewhere: return Part::kRemote;
+        case StoredPages::Keeper::kParent: return run.kind == Kind::kShared ? Part::kShared : Part::kParents;
+        case StoredPages::Keeper::kCheckpoint: break;
+      }
+      return run.kind == Kind::kShared ? Part::kShared : Part::kStored;
     case Kind::kFile: return Part::kFile;
     case Kind::kLost: return run.pages || !whole ? Part::kLost : part_of_missing(area);
     case Kind::kHole:
@@ -210,7 +214,8 @@ class Scan {
       }
       ++out_.shared_objects;
       for (const image::Extent& extent : (*pages)->index().extents())
-        if (!extent.lost() && !extent.remote()) out_.shared_size += extent.pages * kPageSize;
+        if (const auto keeper = (*pages)->keeper(extent); keeper == StoredPages::Keeper::kCheckpoint || keeper == StoredPages::Keeper::kParent)
+          out_.shared_size += extent.pages * kPageSize;
       if (!(*pages)->damage().empty()) out_.damage.push_back((*pages)->damage());
     }
   }

@@ -151,7 +151,7 @@ FaultLoop::FillStep FaultLoop::fill_recorded(Worker& worker, Space& space, FillS
       case FaultServer::Outcome::kWaiting:
         // Not waited for: the disk reads on while the next pages are looked at, and the sequential pass brings it.
         if (!wanted.remote()) reader_.want(wanted, nullptr);
-        else if (bulk_port(worker).room(worker.filler.contended != 0)) bulk_port(worker).ahead(wanted);
+        else if (bulk_port(worker)->room(worker.filler.contended != 0)) bulk_port(worker)->ahead(wanted);
         else return FillStep::kWait;
         ++state.next_recorded;
     }
@@ -160,9 +160,12 @@ FaultLoop::FillStep FaultLoop::fill_recorded(Worker& worker, Space& space, FillS
 }
 
 FaultLoop::FillStep FaultLoop::fill_space(Worker& worker, Space& space, FillState& state) {
-  if (worker.urgent && !bulk_port(worker).room(worker.filler.contended != 0)) return FillStep::kWait;
+  RemotePort* const port = bulk_port(worker);
+  FaultServer::Chunk chunk = this->chunk(worker.filler);
+  if (port) chunk.remote = std::min(chunk.remote, port->room(worker.filler.contended != 0));
+  if (chunk.remote == 0) return FillStep::kWait;
   Wanted wanted = {};
-  switch (server_.fill(space, state.cursor, chunk(worker.filler), wanted)) {
+  switch (server_.fill(space, state.cursor, chunk, wanted)) {
     case FaultServer::Fill::kProgress: state.progressed = true; return FillStep::kProgress;
     case FaultServer::Fill::kRetry:
       drain(worker, space);
@@ -173,7 +176,7 @@ FaultLoop::FillStep FaultLoop::fill_space(Worker& worker, Space& space, FillStat
       reader_.want(wanted, nullptr);
       return FillStep::kWait;
     case FaultServer::Fill::kRemote:
-      bulk_port(worker).ahead(wanted);
+      port->ahead(wanted);
       return FillStep::kProgress;
     case FaultServer::Fill::kGone:
       state.stuck = true;
@@ -181,7 +184,7 @@ FaultLoop::FillStep FaultLoop::fill_space(Worker& worker, Space& space, FillStat
       return FillStep::kProgress;
     case FaultServer::Fill::kEnd: break;
   }
-  if (worker.urgent && !bulk_port(worker).idle()) return FillStep::kWait;
+  if (port && !port->idle()) return FillStep::kWait;
   state.progressed |= state.copied != server_.copied();
   state.copied = server_.copied();
   // Events may have moved missing pages behind the cursor: passes are made until one brings nothing.

@@ -168,7 +168,6 @@ Result<void> run_daemon(const image::ImageDir& dir, const image::Checkpoint& che
   }
   SpaceTable* const table = TRY(pager.table());
   const UniqueFd connection = TRY(accept_restore(options));
-  if (options.remote && !options.remote->only) options.remote->leave_first();
   GuardOptions guard;
   guard.loop.prefetch = options.pager.prefetch;
   guard.keep_fds = options.pager.keep_fds;

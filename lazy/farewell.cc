@@ -22,6 +22,11 @@ constexpr auto kPatience = std::chrono::seconds(5);
 
 void send_signal(int pidfd, int signal) { (void)::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0); }
 
+bool ended(int pidfd) {
+  pollfd p = {.fd = pidfd, .events = POLLIN, .revents = 0};
+  return ::poll(&p, 1, 0) > 0;
+}
+
 // A thread that waits inside the kernel for a page that nobody brings any more does not run either.
 bool stands_still(pid_t pid) {
   const auto threads = sys::threads_of(pid);
@@ -34,7 +39,7 @@ bool stands_still(pid_t pid) {
 
 Result<void> stop(pid_t pid, int pidfd) {
   send_signal(pidfd, SIGSTOP);
-  for (const auto end = Clock::now() + kPatience; !stands_still(pid);) {
+  for (const auto end = Clock::now() + kPatience; !ended(pidfd) && !stands_still(pid);) {
     if (Clock::now() > end) return error(ETIMEDOUT, "process {} cannot be stopped", pid);
     const timespec pause = {.tv_sec = 0, .tv_nsec = 1'000'000};
     (void)::nanosleep(&pause, nullptr);
@@ -42,37 +47,74 @@ Result<void> stop(pid_t pid, int pidfd) {
   return {};
 }
 
+// Stops the processes of a tree, and finds those that they have forked.
+//
+// A process is stopped before it is asked for its children, so that none is born unseen. One whose parent ends meanwhile goes to an ancestor:
+// so ancestors are asked last, and all of them again until that brings nothing new, twice.
+class Roundup {
+ public:
+  explicit Roundup(const HeldTree& tree) : found_(tree.processes), reaper_(tree.reaper) {}
+
+  Result<void> gather() {
+    for (const HeldProcess& process : found_) TRY(stop(process.pid, process.pidfd));
+    for (int quiet = 0; quiet < 2;) {
+      const size_t before = found_.size();
+      for (size_t i = before; i-- > 0;) TRY(look_at(found_[i]));
+      if (reaper_) TRY(look_at(*reaper_));
+      quiet = found_.size() == before ? quiet + 1 : 0;
+    }
+    return {};
+  }
+
+  void kill() const {
+    for (const HeldProcess& process : found_) send_signal(process.pidfd, SIGKILL);
+    for (const HeldProcess& process : found_) {
+      pollfd p = {.fd = process.pidfd, .events = POLLIN, .revents = 0};
+      while (::poll(&p, 1, -1) < 0 && errno == EINTR) {
+      }
+    }
+  }
+
+ private:
+  // By value: found_ grows.
+  Result<void> look_at(HeldProcess parent) {
+    const auto children = sys::children_of(parent.pid);
+    if (!children || ended(parent.pidfd)) return {};  // the number may be that of somebody else by now
+    for (const pid_t child : *children) {
+      if (child == ::getpid() || child == ::getppid() || std::ranges::find(found_, child, &HeldProcess::pid) != found_.end()) continue;
+      UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
+      const auto stat = sys::read_stat(child);
+      if (!pidfd || !stat || stat->ppid != parent.pid) continue;  // gone, or gone to an ancestor
+      found_.push_back({child, pidfd.get()});
+      opened_.push_back(std::move(pidfd));
+      TRY(stop(child, found_.back().pidfd));
+    }
+    return {};
+  }
+
+  std::vector<HeldProcess> found_;
+  std::optional<HeldProcess> reaper_;
+  std::vector<UniqueFd> opened_;
+};
+
 }  // namespace
 
-Result<void> end_processes(std::span<const HeldProcess> processes) {
-  if (processes.empty()) return error(ENOTSUP, "which processes were restored is not known here");
-  std::vector<HeldProcess> tree(processes.begin(), processes.end());
-  std::vector<UniqueFd> opened;
-  // Each is stopped before it is asked for its children, so that none is born unseen.
-  for (size_t i = 0; i < tree.size(); ++i) {
-    TRY(stop(tree[i].pid, tree[i].pidfd));
-    const auto children = sys::children_of(tree[i].pid);
-    if (!children) continue;
-    for (const pid_t child : *children) {
-      if (std::ranges::find(tree, child, &HeldProcess::pid) != tree.end()) continue;
-      opened.emplace_back(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
-      if (opened.back()) tree.push_back({child, opened.back().get()});
-    }
-  }
-  for (const HeldProcess& process : tree) send_signal(process.pidfd, SIGKILL);
-  for (const HeldProcess& process : tree) {
-    pollfd p = {.fd = process.pidfd, .events = POLLIN, .revents = 0};
-    while (::poll(&p, 1, -1) < 0 && errno == EINTR) {
-    }
-  }
-  return {};
+Result<void> end_processes(const HeldTree& tree) {
+  if (tree.processes.empty()) return error(ENOTSUP, "which processes were restored is not known here");
+  Roundup roundup(tree);
+  if (!tree.contained) TRY(roundup.gather());
+  const bool all = tree.contained || (tree.reaper && !ended(tree.reaper->pidfd));
+  roundup.kill();
+  if (all) return {};
+  return error(ESRCH, "processes may still run whose parents have ended, as {}; restore into a pid namespace to be sure (--new-pidns)",
+               tree.reaper ? "the restore that got them as children was killed" : "nobody gets them as children");
 }
 
-void say_goodbye(const RemoteOptions& remote, const Fate& fate, std::span<const HeldProcess> processes, pageserver::Client* open) {
-  if (!remote.live && !remote.only) return;
+void say_goodbye(const RemoteOptions& remote, const Fate& fate, const HeldTree& tree, pageserver::Client* open) {
+  if (!remote.live && !remote.single) return;
   if (fate.revoked) {
     LOG_WARNING("pager: the source of the processes takes them back; they are killed here");
-    if (const auto ended = end_processes(processes); !ended) {
+    if (const auto ended = end_processes(tree); !ended) {
       LOG_ERROR("pager: the source is not told that it may go on, as two copies could run: {}", ended.error().what);
       return;
     }
@@ -83,7 +125,7 @@ void say_goodbye(const RemoteOptions& remote, const Fate& fate, std::span<const 
   const auto say = [&](pageserver::Client& client) { return fate.revoked ? client.confirm_revoked(kPatience) : client.done(kPatience); };
   const auto said = [&]() -> Result<void> {
     if (open) return say(*open);
-    if (remote.only) return error(ENOTCONN, "its only connection is lost");
+    if (remote.single) return error(ENOTCONN, "its only connection is lost");
     auto client = TRY(pageserver::Client::start(TRY(remote.connect()), remote.client));
     TRY(client.wait_ready(kPatience));
     return say(client);

@@ -3,7 +3,8 @@
 #include <sys/types.h>
 
 #include <atomic>
-#include <span>
+#include <optional>
+#include <vector>
 
 #include "lazy/remote.h"
 
@@ -23,12 +24,22 @@ struct Fate {
   std::atomic<bool> gave_up;  // we have killed processes because of pages that did not come
 };
 
-// Kills the processes and all that they have forked, and waits until they are gone. Not found are descendants whose parents have ended.
-// Errors: ENOTSUP if it is not known which they are; ETIMEDOUT if they cannot be stopped.
-Result<void> end_processes(std::span<const HeldProcess> processes);
+// All restored processes, and where those are found that they fork, should they have to be ended.
+struct HeldTree {
+  std::vector<HeldProcess> processes;  // also those without late memory; empty: not known
+  // `processes` is the first one of a pid namespace, which ends all others with it.
+  bool contained = false;
+  // The ancestor that gets the orphans of the tree (PR_SET_CHILD_SUBREAPER). Its other children are the pager and the guard only.
+  std::optional<HeldProcess> reaper = {};
+};
+
+// Kills the processes and all that they have forked, and waits until they are gone.
+// Errors: ENOTSUP if it is not known which they are; ESRCH if there can be descendants that nobody knows, because no reaper gets orphans, or it
+// has ended: what is known is killed then all the same; ETIMEDOUT if they cannot be stopped, and then none is killed.
+Result<void> end_processes(const HeldTree& tree);
 
 // Says what is to be said: that all is done, that our processes are gone, or nothing. `open`: the connection of the pager, if there can be no
 // other; nullptr if it is lost. Failures are logged.
-void say_goodbye(const RemoteOptions& remote, const Fate& fate, std::span<const HeldProcess> processes, pageserver::Client* open);
+void say_goodbye(const RemoteOptions& remote, const Fate& fate, const HeldTree& tree, pageserver::Client* open);
 
 }  // namespace faultline::lazy

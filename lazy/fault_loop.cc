@@ -29,7 +29,7 @@ constexpr auto kLeave = std::chrono::microseconds(30);
 // After something has come, a page server is waited for without sleeping: waking an idle virtual processor takes 50 to 75 µs. Whoever else
 // wants to run here goes first.
 constexpr auto kAwake = std::chrono::microseconds(200);
-constexpr long kRest_ns = 200'000;
+constexpr long kRest_ns = 500'000;
 constexpr int kHelperTickMs = 2;  // how often a helper of the fill looks whether it is wanted
 
 void notify(int fd) {
@@ -91,16 +91,18 @@ Result<void> FaultLoop::add_worker(int cpu, bool watches) {
 Result<void> FaultLoop::start() {
   done_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!done_) return sys_error("pager: cannot create an eventfd");
-  for (const int cpu : allowed_cpus()) TRY(add_worker(cpu, true));
   const bool remote = memory_.remote != nullptr;
+  if (remote) TRY(add_worker(-1, true));
+  else
+    for (const int cpu : allowed_cpus()) TRY(add_worker(cpu, true));
   // What a page server sends in the background is a worker's of its own: who serves faults must not have to wait for its turn to end.
-  if (remote && !memory_.remote->only && options_.prefetch != Prefetch::kNone) TRY(add_worker(-1, false));
+  if (remote && !memory_.remote->single && options_.prefetch != Prefetch::kNone) TRY(add_worker(-1, false));
   if (options_.prefetch != Prefetch::kNone) {
     main_filler_ = workers_.back().get();
     for (auto& worker : workers_) worker->filler.helps = worker.get() != main_filler_ && !remote;
   }
   TRY(reader_.start());
-  if (memory_.remote != nullptr) open_ports();
+  if (remote) open_ports();
   spaces_changed();
   try {
     for (auto& worker : workers_) worker->thread = std::thread([this, w = worker.get()] { work(*w); });
@@ -199,12 +201,12 @@ void FaultLoop::take_messages(Worker& worker, int timeout_ms, bool leave) {
     for (Space* space : std::exchange(worker.left, {})) drain(worker, *space);
   epoll_event events[16];
   const int n = ::epoll_wait(worker.epoll.get(), events, 16, timeout_ms);
-  if (n > 0 && worker.urgent) worker.awake_until = std::chrono::steady_clock::now() + kAwake;
+  if (n > 0 && (worker.urgent || worker.bulk)) worker.awake_until = std::chrono::steady_clock::now() + kAwake;
   for (int i = 0; i < n; ++i) {
     auto* const space = static_cast<Space*>(events[i].data.ptr);
     if (space == nullptr) {
       forget_notice(worker.wake.get());
-      if (&worker == workers_.back().get()) take_forwarded();
+      if (worker.urgent) take_forwarded();
     } else if (step_port(worker, events[i].data.ptr)) {
       continue;
     } else if (leave) {
@@ -283,12 +285,14 @@ void FaultLoop::served(const Task& task) {
 
 void FaultLoop::kill(Space& space, Vaddr address) {
   if (options_.fate) options_.fate->gave_up = true;
-  std::unique_lock lock(space.lock());
-  if (!space.open()) return;
-  // The process first; and, as the kernel does not tell the pid of a forked child, the page itself becomes deadly.
-  const int pidfd = space.state().pidfd;
-  if (pidfd >= 0) (void)::syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0);
-  (void)space.fd().poison(address, kPageSize);
+  {
+    std::shared_lock lock(space.lock());
+    if (!space.open()) return;
+    // The process first; and, as the kernel does not tell the pid of a forked child, the page itself becomes deadly.
+    const int pidfd = space.state().pidfd;
+    if (pidfd >= 0) (void)::syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0);
+  }
+  server_.poison(space, address, address + kPageSize);
 }
 
 bool FaultLoop::wait(std::chrono::milliseconds timeout, int also) {

@@ -41,10 +41,11 @@ struct LoopOptions {
   PagerCounters* counters = nullptr;  // where to count, in memory that outlives a pager; nullptr: nowhere
 };
 
-inline constexpr size_t kMaxWorkers = 4, kMaxConnections = 2 * kMaxWorkers;
+inline constexpr size_t kMaxWorkers = 4, kMaxConnections = 2;
 
 // The threads of a pager. One worker per CPU (at most 4), bound to it: a fault is served by the worker of the CPU where it happened, which
 // becomes idle just then, while waking another CPU would take longer than everything else together. One of the workers fills.
+// With a page server: one worker for faults, which the kernel lets run where it sees fit, and one that fills.
 class FaultLoop {
  public:
   // `memory` and `table` must outlive the loop.
@@ -115,10 +116,13 @@ class FaultLoop {
     std::chrono::steady_clock::time_point left_since;
     // So long it waits for the page server without sleeping.
     std::chrono::steady_clock::time_point awake_until;
-    // Connections to the page server: what somebody waits for does not queue behind the rest. A single one: both are the main worker's.
+    // Connections to the page server: what somebody waits for is the first worker's, the rest the filling one's, so that the former does not queue
+    // behind the latter. A single one is for both.
     std::unique_ptr<RemotePort> urgent, bulk;
     std::thread thread;
   };
+  // Above the way there and back, while the background fill runs.
+  static constexpr auto kPaceSlack = std::chrono::milliseconds(1);
   enum class FillStep { kProgress, kWait, kNothingToDo };  // kWait: for a disk or a page server
 
   Result<void> add_worker(int cpu, bool watches);
@@ -138,7 +142,7 @@ class FaultLoop {
   FaultServer::Chunk chunk(Filler& filler);
   // Remote pages ---
   void open_ports();
-  static RemotePort& bulk_port(Worker& worker);
+  static RemotePort* bulk_port(Worker& worker);
   RemotePort::Hooks port_hooks(Worker& worker);
   void want_remote(Worker& worker, const Wanted& wanted, const Task& task);
   void take_forwarded();
@@ -181,10 +185,12 @@ class FaultLoop {
   std::atomic<bool> sequential_ = false;  // recordings are in, what is left comes in the order of addresses
   Worker* main_filler_ = nullptr;         // nullptr: nothing is filled
 
-  // With a single connection, what other workers want of it.
+  // What threads without an urgent connection want of it.
   std::mutex forwarded_mutex_;
   std::vector<std::pair<Wanted, Task>> forwarded_;
-  std::atomic<bool> lost_ = false;
+  std::mutex lost_mutex_;
+  unsigned lost_ports_ = 0;  // connections on which somebody has waited too long
+  Pace pace_{kPaceSlack};
 
   std::vector<std::unique_ptr<Worker>> workers_;
   Worker reader_side_;  // the disk reader's thread serves with this

@@ -1,5 +1,7 @@
 #include "lazy/fault_server.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <mutex>
 #include <shared_mutex>
@@ -12,7 +14,6 @@ namespace faultline::lazy {
 namespace {
 
 constexpr uint64_t kReadAround = 64 << 10;  // what is read from a disk for one fault
-constexpr uint64_t kRemoteRun = 64;         // pages that are asked of a page server at once
 
 alignas(kPageSize) constinit const std::array<std::byte, kPageSize> kZeros = {};
 
@@ -23,6 +24,19 @@ template <typename Copy>
 uffd::Progress certain(Copy copy) {
   const uffd::Progress first = copy();
   return first.bytes == 0 && first.error == ENOENT ? copy() : first;
+}
+
+// False if an event must be read first; `done` gets how many pages are done with.
+bool poison_pages(uffd::UserfaultRef fd, Vaddr at, uint64_t pages, uint64_t& done) {
+  for (uint64_t step = pages; done < pages;) {
+    step = std::min(step, pages - done);
+    const uffd::Progress p = fd.poison(at + done * kPageSize, step * kPageSize);
+    if (p.bytes != 0) done += p.bytes / kPageSize;
+    else if (p.error == EAGAIN) return false;
+    else if (p.error == ENOENT && step > 1) step = 1;  // it reaches over the border of two areas
+    else ++done;                                       // it is in place, or is not mapped any more
+  }
+  return true;
 }
 
 }  // namespace
@@ -159,7 +173,8 @@ size_t FaultServer::drain(Space& space, std::vector<Vaddr>& faults) {
     LOG_ERROR("pager: process {}: a forked child cannot be served and will be killed when it touches what is missing: {}", parent.pid(),
               added.error().what);
     for (auto gap = parent.next_gap(0, UINT64_MAX); gap; gap = parent.next_gap(gap->at + gap->pages * kPageSize, UINT64_MAX))
-      (void)uffd::UserfaultRef(child).poison(gap->at, gap->pages * kPageSize);
+      if (uint64_t done = 0; !poison_pages(uffd::UserfaultRef(child), gap->at, gap->pages, done))
+        LOG_ERROR("pager: process {}: a forked child cannot be served, and waits for ever", parent.pid());
     return {};
   };
   std::unique_lock lock(space.lock());
@@ -189,7 +204,7 @@ FaultServer::Fill FaultServer::fill(Space& space, FillCursor& cursor, Chunk chun
       extent = memory_.indexes[gap->segment.index].pages.find(gap->segment.origin_of(gap->at));
       FL_CHECK(extent);
       if (extent->remote()) {
-        const uint64_t pages = std::min(extent->pages, space.missing_run(gap->segment, gap->at, kRemoteRun));
+        const uint64_t pages = std::min(extent->pages, space.missing_run(gap->segment, gap->at, chunk.remote));
         wanted = {.file = extent->file, .offset = 0, .length = pages * kPageSize, .first = {gap->segment.index, gap->segment.origin_of(gap->at)}};
         cursor.at = gap->at + wanted.length;
         return pages == 0 ? Fill::kProgress : Fill::kRemote;
@@ -268,24 +283,65 @@ FaultServer::Outcome FaultServer::put(PageName first, uint64_t pages, const std:
 
 FaultServer::Outcome FaultServer::put_into(Space& space, PageName first, uint64_t pages, const std::byte* contents, uint64_t step, Counter& kind) {
   for (uint64_t done = 0; done < pages;) {
-    // Anew for each step: whoever has a fault to serve waits for this lock.
-    std::shared_lock lock(space.lock());
-    if (!space.open()) return Outcome::kGone;
-    const auto at = space.current_address(first.index, first.origin + done * kPageSize);
-    const Segment* const segment = at ? space.find(*at) : nullptr;
-    uint64_t run = segment ? space.missing_run(*segment, *at, std::min(step, pages - done)) : 0;
-    if (run == 0) {
-      ++done;  // not there, or in place
-      continue;
-    }
-    const Outcome outcome = put_run(space, *segment, *at, run, contents ? contents + done * kPageSize : nullptr, kind);
-    if (outcome != Outcome::kDone) return outcome;
+    const PageName page = {first.index, first.origin + done * kPageSize};
+    uint64_t run = std::min(step, pages - done);
+    Vaddr at = 0;
+    const auto outcome = [&]() -> Result<Outcome> {
+      // Anew for each step: whoever has a fault to serve waits for this lock.
+      std::shared_lock lock(space.lock());
+      if (!space.open()) return Outcome::kGone;
+      at = space.current_address(page.index, page.origin).value_or(0);
+      return put_page(space, page, run, contents ? contents + done * kPageSize : nullptr, kind);
+    }();
+    if (!outcome) fail(space, at, outcome.error().what);
+    else if (*outcome != Outcome::kDone) return *outcome;
     done += run;
   }
   return Outcome::kDone;
 }
 
-FaultServer::Outcome FaultServer::put_run(Space& space, const Segment& segment, Vaddr at, uint64_t& pages, const std::byte* contents, Counter& kind) {
+// The page, and as many behind it as are missing there; `pages` gets how much is done with. Of shared memory, one place that exists is enough.
+Result<FaultServer::Outcome> FaultServer::put_page(Space& space, PageName page, uint64_t& pages, const std::byte* contents, Counter& kind) {
+  const uint64_t most = std::exchange(pages, 1);  // if it is not there, or in place
+  for (auto at = space.current_address(page.index, page.origin); at; at = space.current_address(page.index, page.origin, *at + 1)) {
+    const Segment* const segment = space.find(*at);
+    uint64_t run = space.missing_run(*segment, *at, most);
+    if (run == 0) break;
+    const Outcome outcome = TRY(put_run(space, *segment, *at, run, contents, kind));
+    if (outcome != Outcome::kDone) return outcome;
+    pages = run;
+    if (!space.missing(*segment, *at)) break;
+  }
+  return Outcome::kDone;
+}
+
+void FaultServer::poison(Space& space, Vaddr from, Vaddr to) {
+  const auto poison_gaps = [&] {
+    std::shared_lock lock(space.lock());
+    for (auto gap = space.open() ? space.next_gap(from, UINT64_MAX) : std::nullopt; gap && gap->at < to; gap = space.next_gap(from, UINT64_MAX)) {
+      uint64_t done = 0;
+      const bool all = poison_pages(space.fd(), gap->at, std::min(gap->pages, page_up(to - gap->at) / kPageSize), done);
+      from = gap->at + std::max<uint64_t>(done, all) * kPageSize;
+      if (!all) return false;
+    }
+    return true;
+  };
+  // After an event was read, its process must have gone on.
+  for (int tries = 0; !poison_gaps(); ++tries) {
+    if (tries == 1000) {
+      LOG_ERROR("pager: process {}: pages that cannot be delivered cannot be made deadly: an event of it does not end", space.pid());
+      return;
+    }
+    std::vector<Vaddr> faults;
+    // They come again, and find what is deadly by then.
+    if (drain(space, faults) == 0) ::usleep(1000);
+    std::shared_lock lock(space.lock());
+    for (const Vaddr fault : faults)
+      if (space.open()) space.fd().wake(page_down(fault), kPageSize);
+  }
+}
+
+Result<FaultServer::Outcome> FaultServer::put_run(Space& space, const Segment& segment, Vaddr at, uint64_t& pages, const std::byte* contents, Counter& kind) {
   const auto copy = [&](uint64_t count) {
     if (contents) return space.fd().copy(at, contents, count * kPageSize);
     const auto zeros = space.fd().zeropage(at, count * kPageSize);
@@ -308,7 +364,10 @@ FaultServer::Outcome FaultServer::put_run(Space& space, const Segment& segment, 
     case ENOENT:
       if (!segment.shared) space.mark_present(segment, at, 1);
       break;
-    default: LOG_WARNING("pager: process {}: the kernel does not take the page {:#x}: {}", space.pid(), at, errno_text(p.error));
+    default:
+      // Whoever waits for it would ask for it again and again.
+      if (&kind == &counters_.pages_demand) return error(p.error, "the kernel does not take the page: {}", errno_text(p.error));
+      LOG_WARNING("pager: process {}: the kernel does not take the page {:#x}: {}", space.pid(), at, errno_text(p.error));
   }
   space.fd().wake(at, kPageSize);  // whoever waits finds out by trying again
   return Outcome::kDone;

@@ -43,6 +43,8 @@ struct FillCursor {
   uint64_t unreadable = UINT64_MAX;  // window with a page that cannot be read: taken page by page
 };
 
+inline constexpr uint64_t kRemoteRun = 64;  // pages that are asked of a page server at once
+
 // Serves single faults and single steps of filling. No threads, no policy. Safe from any thread.
 class FaultServer {
  public:
@@ -70,6 +72,7 @@ class FaultServer {
   struct Chunk {
     uint64_t pages;
     uint64_t step;
+    uint64_t remote = kRemoteRun;  // pages that are asked for at once
   };
   // Copies a chunk of missing pages from the cursor on, without waiting for a disk. Less if a fault waits for the lock.
   enum class Fill {
@@ -93,6 +96,10 @@ class FaultServer {
   // The page of `index` that was at `origin`, wherever it is now. kDone also if it is not mapped or in place.
   Outcome serve_named(Space& space, PageName page, Scratch& scratch, Wanted& wanted);
 
+  // Whoever waits for a missing page of [from, to), or touches one from now on, gets SIGBUS: for processes that are not to go on and whose pid is
+  // not known. No lock is held.
+  void poison(Space& space, Vaddr from, Vaddr to);
+
   // The page cannot be delivered: whoever waits for it must not go on.
   void fail(Space& space, Vaddr address, const std::string& reason);
 
@@ -108,9 +115,11 @@ class FaultServer {
   Result<const std::byte*> source(const Extent& extent, uint64_t& pages, Scratch& scratch, Wanted& wanted) const;
   Result<Outcome> copy_run(Space& space, const Segment& segment, Vaddr page, Scratch& scratch, Wanted& wanted, Counter& kind);
   Outcome zero(Space& space, Vaddr page);
+  Result<Outcome> put_page(Space& space, PageName page, uint64_t& pages, const std::byte* contents, Counter& kind);
   Outcome put_into(Space& space, PageName first, uint64_t pages, const std::byte* contents, uint64_t step, Counter& kind);
-  // Copies the run, or a part of it; `pages` gets how much is done with, at least one unless kRetry or kGone.
-  Outcome put_run(Space& space, const Segment& segment, Vaddr at, uint64_t& pages, const std::byte* contents, Counter& kind);
+  // Copies the run, or a part of it; `pages` gets how much is done with, at least one unless kRetry or kGone. Errors: the kernel refuses a page for
+  // which somebody waits.
+  Result<Outcome> put_run(Space& space, const Segment& segment, Vaddr at, uint64_t& pages, const std::byte* contents, Counter& kind);
   void copied(uint64_t pages, Counter& kind);
   Fill copy_ready(Space& space, const Gap& gap, const Extent& extent, uint64_t pages, FillCursor& cursor);
   Fill make_ready(const Extent& extent, FillCursor& cursor, Wanted& wanted);

@@ -129,7 +129,7 @@ Result<Served> run_pager(const Memory& memory, SpaceTable& table, const GuardOpt
   tell_progress(table, counters);
   set(counters.state, static_cast<uint64_t>(shared.fate.revoked || shared.fate.gave_up ? PagerState::kFailed : PagerState::kComplete));
   LOG_INFO("pager: done, {} pages were put in", loop.server().copied());
-  if (memory.remote != nullptr) say_goodbye(*memory.remote, shared.fate, options.processes, loop.only_connection());
+  if (memory.remote != nullptr) say_goodbye(*memory.remote, shared.fate, options.tree, loop.only_connection());
   if (options.watch.ended) options.watch.ended();
   return Served::kAll;
 }
@@ -159,14 +159,16 @@ void close_other_fds(SpaceTable& table, std::vector<int> keep) {
   (void)::close_range(from, ~0u, 0);
 }
 
-void kill_processes(SpaceTable& table) {
+void kill_processes(const Memory& memory, SpaceTable& table) {
   (void)table.take_over();
+  Recorder recorder(false);
+  PagerCounters counters = {};
+  FaultServer server(memory, table, recorder, counters, [](Space&, Vaddr, const std::string&) {});
   for (Space* space : table.spaces()) {
     LOG_ERROR("guard: process {} is killed: its memory is incomplete and the pager cannot be replaced", space->pid());
     if (space->state().pidfd >= 0) (void)::syscall(SYS_pidfd_send_signal, space->state().pidfd, SIGKILL, nullptr, 0);
     // Children that the processes forked have no known pid: what they miss becomes deadly to touch.
-    for (auto gap = space->next_gap(0, UINT64_MAX); gap; gap = space->next_gap(gap->at + gap->pages * kPageSize, UINT64_MAX))
-      (void)space->fd().poison(gap->at, gap->pages * kPageSize);
+    server.poison(*space, 0, UINT64_MAX - kPageSize);
   }
 }
 
@@ -182,8 +184,9 @@ void kill_processes(SpaceTable& table) {
   std::vector<int> keep = options.keep_fds;
   keep.push_back(shared.ready);
   keep.push_back(options.working_set_dir);
-  for (const HeldProcess& process : options.processes) keep.push_back(process.pidfd);
-  if (memory.remote != nullptr && memory.remote->only) keep.push_back(memory.remote->only->fd());
+  for (const HeldProcess& process : options.tree.processes) keep.push_back(process.pidfd);
+  if (options.tree.reaper) keep.push_back(options.tree.reaper->pidfd);
+  if (memory.remote != nullptr && memory.remote->first) keep.push_back(memory.remote->first->fd());
   close_other_fds(table, std::move(keep));
   int quick_deaths = 0;
   for (bool successor = false;; successor = true) {
@@ -209,7 +212,7 @@ void kill_processes(SpaceTable& table) {
     LOG_WARNING("guard: the pager was killed by signal {} and is replaced", WTERMSIG(status));
   }
   if (options.watch.counters) set(options.watch.counters->state, static_cast<uint64_t>(PagerState::kFailed));
-  kill_processes(table);
+  kill_processes(memory, table);
   if (options.watch.ended) options.watch.ended();
   ::_exit(1);
 }

@@ -19,7 +19,7 @@ struct GuardOptions {
   // dies in it is not replaced. Unset: the table has them all.
   std::function<Result<void>(FaultLoop&)> feed;
   Watch watch;
-  std::vector<HeldProcess> processes;  // all restored ones, those without late memory too; empty: not known
+  HeldTree tree;
   std::vector<int> keep_fds;                                   // everything else is closed, but what the table needs
 };
 

@@ -69,7 +69,7 @@ Result<uint32_t> Pager::load_index(const image::ImageDir& dir, const std::string
   return add_index(std::move(index), pageserver::type_of(object) == pageserver::kSharedMemory, object);
 }
 
-void Pager::set_remote(const RemoteOptions& remote) { state_->memory.remote = &remote; }
+void Pager::set_remote(RemoteOptions& remote) { state_->memory.remote = &remote; }
 
 const Memory& Pager::memory() const { return state_->memory; }
 
@@ -324,10 +324,15 @@ Result<pid_t> Pager::detach(const DetachOptions& options) {
   guard.keep_fds = options.keep_fds;
   guard.watch = options.watch;
   std::vector<UniqueFd> held;
-  for (const pid_t process : state_->memory.remote ? options.processes : std::vector<pid_t>()) {
+  const auto hold = [&](pid_t process) -> Result<HeldProcess> {
     held.emplace_back(static_cast<int>(::syscall(SYS_pidfd_open, process, 0)));
     if (!held.back()) return sys_error("pager: cannot take hold of process {}", process);
-    guard.processes.push_back({process, held.back().get()});
+    return HeldProcess{process, held.back().get()};
+  };
+  if (state_->memory.remote) {
+    for (const pid_t process : options.processes) guard.tree.processes.push_back(TRY(hold(process)));
+    if (options.reaper) guard.tree.reaper = TRY(hold(*options.reaper));
+    guard.tree.contained = options.contained;
   }
   for (const PagesFile& file : state_->memory.files) guard.keep_fds.push_back(file.fd());
   for (const auto& [pid, named] : state_->named) {

@@ -36,8 +36,10 @@ struct DetachOptions {
   int working_set_dir = -1;
   bool record = false;
   Watch watch;
-  // All restored processes, also those without late memory, should a live source take them back.
+  // Should a live source take its processes back: all that were restored, also those without late memory, and as HeldTree has it.
   std::vector<pid_t> processes;
+  bool contained = false;
+  std::optional<pid_t> reaper;
   std::vector<int> keep_fds;  // of the log, for example. All other descriptors are closed; 0, 1 and 2 become /dev/null if not kept
 };
 
@@ -60,7 +62,7 @@ class Pager {
   uint32_t add_index(PageIndex index, bool shared, pageserver::ObjectId object = 0);
 
   // Where pages are that are not in the images. Before the first index is added; `remote` must outlive this object and every pager.
-  void set_remote(const RemoteOptions& remote);
+  void set_remote(RemoteOptions& remote);
 
   // Errors: EINVAL for areas that overlap or name no index; ESRCH if there is no such process; ENOMEM.
   Result<void> add(AddressSpace space);

@@ -74,7 +74,7 @@ struct Memory {
   };
   std::vector<PagesFile> files;
   std::vector<Index> indexes;
-  const RemoteOptions* remote = nullptr;  // how pages that are in no file are reached; set if an index has such
+  RemoteOptions* remote = nullptr;  // how pages that are in no file are reached; set if an index has such
 };
 
 }  // namespace faultline::lazy

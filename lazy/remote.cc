@@ -24,29 +24,32 @@ Result<void> RemoteOptions::connect_first() {
     return client;
   }();
   if (!connected) return wrap(connected.error(), "the page server {}", name);
-  first = std::make_shared<pageserver::Client>(std::move(*connected));
-  if (single || first->speaks_criu()) only = first;
+  first = std::make_unique<pageserver::Client>(std::move(*connected));
+  single |= first->speaks_criu();
   live = first->live();
   return {};
 }
 
-void RemoteOptions::leave_first() {
-  if (first) first->close();
-  first.reset();
-}
-
-RemotePort::RemotePort(const RemoteOptions& options, bool first, const Memory& memory, FaultServer& server, Hooks hooks, int epoll, std::atomic<int>& slot)
-    : options_(options), memory_(memory), server_(server), hooks_(std::move(hooks)), epoll_(epoll), slot_(slot) {
+RemotePort::RemotePort(const RemoteOptions& options, std::unique_ptr<pageserver::Client> open, Pace& pace, const Memory& memory, FaultServer& server, Hooks hooks,
+                       int epoll, std::atomic<int>& slot)
+    : options_(options),
+      pace_(pace),
+      memory_(memory),
+      server_(server),
+      hooks_(std::move(hooks)),
+      epoll_(epoll),
+      slot_(slot),
+      client_(std::move(open)),
+      ever_(client_ != nullptr) {
   for (uint32_t i = 0; i < memory.indexes.size(); ++i) indexes_.try_emplace(memory.indexes[i].object, i);
   events_.pages = [this](const pageserver::Range& range, std::span<const std::byte> contents) { come(range, contents); };
   events_.failed = [this](uint64_t id, const pageserver::Failed& failed) { refused(id, failed); };
   events_.revoked = [this] { hooks_.revoked(); };
-  if (first) client_ = options.only;
   if (client_) watch();
 }
 
 RemotePort::~RemotePort() {
-  if (client_ && client_ != options_.only) client_->close();
+  if (client_ && !options_.single) client_->close();  // the end of a single one is told with what became of the processes
   slot_ = -1;
   count_down(server_.counters().queued, asked_.size());
 }
@@ -73,7 +76,7 @@ void RemotePort::ask(const Wanted& wanted, const Waiter* waiter) {
     if (it == asked_.end()) {
       const auto next = asked_.upper_bound({page.index, page.origin});
       const Vaddr stop = next != asked_.end() && next->first.first == page.index ? std::min(end, next->first.second) : end;
-      it = asked_.emplace(Key(page.index, page.origin), Asked{.pages = (stop - page.origin) / kPageSize, .urgent = waiter != nullptr, .since = Clock::now(), .waiters = {}}).first;
+      it = asked_.emplace(Key(page.index, page.origin), Asked{.pages = (stop - page.origin) / kPageSize, .urgent = waiter != nullptr, .since = Clock::now(), .sent = {}, .waiters = {}}).first;
       unsent_[waiter != nullptr].push_back(it->first);
       count(server_.counters().queued);
       if (!waiter) ahead_pages_ += it->second.pages;
@@ -114,7 +117,8 @@ void RemotePort::send_batch() {
       }
       if (ranges.empty()) break;
       const uint64_t id = client_->read(ranges, urgent);
-      for (Asked* a : asked) a->request = id;
+      const auto now = Clock::now();
+      for (Asked* a : asked) a->request = id, a->sent = now;
     }
     keys.clear();
   }
@@ -134,7 +138,7 @@ void RemotePort::connect() {
   auto stream = options_.connect();
   auto client = stream ? pageserver::Client::start(std::move(*stream), options_.client) : Result<pageserver::Client>(Failure(stream.error()));
   if (!client) return broken(client.error());
-  client_ = std::make_shared<pageserver::Client>(std::move(*client));
+  client_ = std::make_unique<pageserver::Client>(std::move(*client));
   // All that has not come is asked for again.
   for (auto& keys : unsent_) keys.clear();
   for (const auto& [key, asked] : asked_) unsent_[asked.urgent].push_back(key);
@@ -225,6 +229,8 @@ void RemotePort::settle(PageName first, uint64_t pages) {
     release(asked, key.first, at, std::min(end, stop));
     // With waiters, it has parts that are still to be put in.
     if (asked.come == asked.pages && asked.waiters.empty()) {
+      const auto now = Clock::now();
+      (asked.urgent ? pace_ : ahead_pace_).came(now - asked.sent, now);
       if (!asked.urgent) ahead_pages_ -= asked.pages;
       asked_.erase(it);
       count_down(server_.counters().queued);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "lazy/fault_server.h"
+#include "lazy/pace.h"
 #include "pageserver/client.h"
 
 namespace faultline::lazy {
@@ -21,22 +23,20 @@ struct RemoteOptions {
   // Begins a connection, which may still be in the making. Called again whenever one was lost, from any thread.
   std::function<Result<std::unique_ptr<pageserver::Stream>>()> connect;
   pageserver::ClientOptions client;
-  // A connection for what is done before the pager runs; made by connect_first().
-  std::shared_ptr<pageserver::Client> first;
-  // The same, if there can be no other: a server that speaks CRIU's protocol takes one connection. The pager goes on with it. Otherwise nullptr.
-  std::shared_ptr<pageserver::Client> only;
+  // A connection for what is done before the pager runs; made by connect_first(). The first pager goes on with it for pages that somebody
+  // waits for, which spares the first of them the making of a connection: four ways there and back with TLS.
+  std::unique_ptr<pageserver::Client> first;
   std::chrono::milliseconds page_timeout = std::chrono::seconds(60);
   OnPageLoss on_loss = OnPageLoss::kStop;
-  bool single = false;  // connect() works once
+  // There can be no connection but `first`: connect() works once, or the server speaks CRIU's protocol and takes one connection.
+  bool single = false;
   bool live = false;  // the source is a frozen process, to be told when all is done
   std::string name;   // of the server, for messages
 
   // Makes the first connection, and learns who is there. Errors: those of the connection, ENOENT if there is no such checkpoint.
   Result<void> connect_first();
-  // Ends it.
-  void leave_first();
-  // A pager has its own reference to what can be only once: ours is given up, so that the server sees when the pager's end is closed.
-  void hand_over() { first.reset(), only.reset(); }
+  // The pager, a process of its own, has `first` now: our descriptor is closed, so that the server sees when the pager's is.
+  void hand_over() { first.reset(); }
 };
 
 // One connection of the pager to the page server: what was asked for, and by whom, what comes, and what to do when it breaks. Connects anew
@@ -63,8 +63,10 @@ class RemotePort {
   };
 
   // Watches itself in `epoll`, with `this` as the event's pointer. `slot`: where the number of the descriptor is noted for a successor.
-  // `first`: RemoteOptions::only has not been used by a predecessor.
-  RemotePort(const RemoteOptions& options, bool first, const Memory& memory, FaultServer& server, Hooks hooks, int epoll, std::atomic<int>& slot);
+  // `open`: a connection to begin with, or nullptr. `pace`: told of the pages that somebody waits for, which come by one port only; it limits what is
+  // asked for ahead.
+  RemotePort(const RemoteOptions& options, std::unique_ptr<pageserver::Client> open, Pace& pace, const Memory& memory, FaultServer& server, Hooks hooks, int epoll,
+             std::atomic<int>& slot);
   ~RemotePort();
   RemotePort(const RemotePort&) = delete;
 
@@ -72,9 +74,13 @@ class RemotePort {
   void demand(const Wanted& wanted, const Waiter& waiter);
   // Pages that nobody waits for yet. Pages that were asked for before are left out.
   void ahead(const Wanted& wanted);
-  // Whether more should be asked for ahead, to keep the way to the server full.
-  // `contended`: little, because somebody waits for other pages.
-  bool room(bool contended) const { return ahead_pages_ < (contended ? kContendedPages : kAheadPages); }
+  // So many pages more should be asked for ahead, to keep the way to the server full; 0 also if they are too few to be worth a request.
+  // `contended`: somebody waits for other pages.
+  uint64_t room(bool contended) const {
+    const uint64_t most = contended ? std::min(pace_.pages(), ahead_pace_.pages()) : ahead_pace_.pages();
+    const uint64_t left = most - std::min(most, ahead_pages_);
+    return left >= std::min(most, kRemoteRun) / 4 ? left : 0;
+  }
   // Nothing is awaited. A live source is not left without a connection: it would give up, and could not take its processes back.
   bool idle() const { return asked_.empty() && retries_.empty() && (client_ || !options_.live); }
   bool has_pending() const { return client_ && client_->has_pending(); }
@@ -91,7 +97,8 @@ class RemotePort {
 
  private:
   using Clock = std::chrono::steady_clock;
-  static constexpr uint64_t kAheadPages = 2048, kContendedPages = 64;
+  // What is on its way when the first fault comes has to be waited for, on a thin network.
+  static constexpr auto kAheadSlack = std::chrono::milliseconds(50);
   // A range that was asked for and has not come completely.
   struct Asked {
     uint64_t pages;
@@ -99,7 +106,8 @@ class RemotePort {
     uint64_t request = 0;
     bool urgent = false;
     bool alone = false;  // was refused together with others, and is asked for by itself now
-    Clock::time_point since;
+    Clock::time_point since;  // when it was wanted, or somebody began to wait for it
+    Clock::time_point sent;   // when it was asked for, the last time
     std::vector<std::pair<Vaddr, Waiter>> waiters;  // with the origin of the page that each waits for
   };
   using Key = std::pair<uint32_t, Vaddr>;  // index, origin of the first page
@@ -126,12 +134,14 @@ class RemotePort {
   void look_for_loss(Clock::time_point now);
 
   const RemoteOptions& options_;
+  Pace& pace_;
+  Pace ahead_pace_{kAheadSlack, Pace::kMost};
   const Memory& memory_;
   FaultServer& server_;
   Hooks hooks_;
   int epoll_;
   std::atomic<int>& slot_;
-  std::shared_ptr<pageserver::Client> client_;
+  std::unique_ptr<pageserver::Client> client_;
   pageserver::ClientEvents events_;
   uint32_t watched_ = 0;
   std::map<pageserver::ObjectId, uint32_t> indexes_;

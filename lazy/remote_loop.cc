@@ -1,6 +1,5 @@
-// The part of the fault loop that brings pages from a page server. Each worker has a connection of its own, so that a fault is asked for and
-// answered on the CPU where it happened, and does not queue behind what nobody waits for, which comes on another one. A server that speaks CRIU's protocol takes
-// one connection: the main worker's, to which the others pass on what they want.
+// The part of the fault loop that brings pages from a page server. What somebody waits for has a connection and a worker of its own, so that it does
+// not queue behind what nobody waits for. A server that speaks CRIU's protocol takes one connection, which then is for both.
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -22,22 +21,17 @@ constexpr uint64_t kContendedStep = 4, kQuietStep = 64;
 }  // namespace
 
 void FaultLoop::open_ports() {
-  const RemoteOptions& remote = *memory_.remote;
+  RemoteOptions& remote = *memory_.remote;
   size_t slot = 0;
+  // A predecessor's connection was closed, and its number may mean something else by now: to be left as it is.
+  auto open = options_.successor ? nullptr : std::move(remote.first);
   const auto port = [&](Worker& worker) {
-    return std::make_unique<RemotePort>(remote, !options_.successor, memory_, server_, port_hooks(worker), worker.epoll.get(), options_.connections[slot++]);
+    return std::make_unique<RemotePort>(remote, std::move(open), pace_, memory_, server_, port_hooks(worker), worker.epoll.get(), options_.connections[slot++]);
   };
-  if (remote.only) {
-    workers_.back()->urgent = port(*workers_.back());
-    return;
-  }
-  for (auto& worker : workers_) {
-    worker->urgent = port(*worker);
-    if (!worker->watches) worker->bulk = port(*worker);
-  }
+  for (auto& worker : workers_) (worker->watches ? worker->urgent : worker->bulk) = port(*worker);
 }
 
-RemotePort& FaultLoop::bulk_port(Worker& worker) { return worker.bulk ? *worker.bulk : *worker.urgent; }
+RemotePort* FaultLoop::bulk_port(Worker& worker) { return worker.bulk ? worker.bulk.get() : worker.urgent.get(); }
 
 RemotePort::Hooks FaultLoop::port_hooks(Worker& worker) {
   return {
@@ -63,7 +57,7 @@ void FaultLoop::want_remote(Worker& worker, const Wanted& wanted, const Task& ta
     std::lock_guard lock(forwarded_mutex_);
     forwarded_.emplace_back(wanted, task);
   }
-  wake(*workers_.back());
+  wake(*workers_.front());
 }
 
 void FaultLoop::take_forwarded() {
@@ -72,7 +66,7 @@ void FaultLoop::take_forwarded() {
     std::lock_guard lock(forwarded_mutex_);
     wanted.swap(forwarded_);
   }
-  RemotePort* const port = workers_.back()->urgent.get();
+  RemotePort* const port = workers_.front()->urgent.get();
   for (const auto& [what, task] : wanted) port->demand(what, {task.space, task.address, task.since_ns});
   if (!wanted.empty()) port->flush();
 }
@@ -104,11 +98,13 @@ bool FaultLoop::ports_idle(const Worker& worker) const {
 }
 
 pageserver::Client* FaultLoop::only_connection() {
-  return memory_.remote->only && workers_.back()->urgent ? workers_.back()->urgent->client() : nullptr;
+  return memory_.remote->single && workers_.front()->urgent ? workers_.front()->urgent->client() : nullptr;
 }
 
 void FaultLoop::page_loss(bool lost) {
-  if (lost_.exchange(lost) == lost) return;
+  // One connection may have pages again while another still waits: only the first that loses, and the last that has them again, count.
+  std::lock_guard lock(lost_mutex_);
+  if (lost ? lost_ports_++ != 0 : --lost_ports_ != 0) return;
   set(counters_.state, static_cast<uint64_t>(lost ? PagerState::kSourceLost : PagerState::kServing));
   if (!lost) {
     LOG_WARNING("pager: pages come again; the processes go on");
@@ -120,12 +116,11 @@ void FaultLoop::page_loss(bool lost) {
   signal_processes(kill ? SIGKILL : SIGSTOP);
   if (!kill) return;
   // Children that the processes forked have no known pid: what they miss becomes deadly to touch.
-  for (Space* space : table_.spaces()) {
-    std::shared_lock lock(space->lock());
-    if (!space->open()) continue;
-    for (auto gap = space->next_gap(0, UINT64_MAX); gap; gap = space->next_gap(gap->at + gap->pages * kPageSize, UINT64_MAX))
-      (void)space->fd().poison(gap->at, gap->pages * kPageSize);
-  }
+  uint64_t version;
+  do {
+    version = table_.version();
+    for (Space* space : table_.spaces()) server_.poison(*space, 0, UINT64_MAX - kPageSize);
+  } while (version != table_.version());
 }
 
 void FaultLoop::signal_processes(int signal) {

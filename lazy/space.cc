@@ -135,9 +135,9 @@ std::optional<Gap> Space::next_gap(Vaddr from, uint64_t limit) const {
   return std::nullopt;
 }
 
-std::optional<Vaddr> Space::current_address(uint32_t index, Vaddr origin) const {
+std::optional<Vaddr> Space::current_address(uint32_t index, Vaddr origin, Vaddr from) const {
   for (const Segment& s : segments())
-    if (s.index == index && s.origin <= origin && origin < s.origin_of(s.end())) return s.at + (origin - s.origin);
+    if (s.index == index && s.origin <= origin && origin < s.origin_of(s.end()) && s.at + (origin - s.origin) >= from) return s.at + (origin - s.origin);
   return std::nullopt;
 }
 
@@ -224,7 +224,8 @@ Result<void> Space::unmap(Arena& arena, Vaddr start, Vaddr end, size_t number) {
 Result<void> Space::remap(Arena& arena, const uffd::Remap& event, size_t number) {
   std::vector<Segment> outside, moved;
   if (event.length == 0) {
-    // A shared mapping was duplicated; how long the copy is, is not said: at most to the end of the original.
+    // A shared mapping was duplicated; how long the copy is, is not said: we know of no place behind the end of the
+    // original. If it is shorter, what is taken for its rest does not exist.
     outside.assign(segments().begin(), segments().end());
     if (const Segment* s = find(event.from)) moved.push_back(cut(*s, event.from, s->end()));
   } else {

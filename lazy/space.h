@@ -91,8 +91,9 @@ class Space {
   void mark_present(const Segment& segment, Vaddr address, uint64_t pages);
   // The first gap at or after `from`, of at most `limit` pages; nullopt if nothing is missing there.
   std::optional<Gap> next_gap(Vaddr from, uint64_t limit) const;
-  // Where the page of `index` that was at `origin` is now; nullopt if it is no longer mapped.
-  std::optional<Vaddr> current_address(uint32_t index, Vaddr origin) const;
+  // Where the page of `index` that was at `origin` is now: the first place at or above `from`; nullopt if it is no longer mapped. Shared memory may
+  // be in several places, and some of these may not exist (see remap()).
+  std::optional<Vaddr> current_address(uint32_t index, Vaddr origin, Vaddr from = 0) const;
 
   // With the lock held exclusively ---
 

@@ -4,6 +4,7 @@
 #include <limits.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "core/base/log.h"
 
@@ -241,8 +242,16 @@ void Connection::end(const std::string& why) {
   desk_.has_ended(*this);
 }
 
+void Connection::abandon() {
+  session_.leave();
+  (void)::shutdown(stream_->fd(), SHUT_RDWR);
+}
+
 void Connection::check_time(std::chrono::steady_clock::time_point now) {
   if (ending_) return;
+  // One operation sends a whole chunk, over which a slow client may take longer than that, without ever pausing.
+  if (sending_)
+    if (const uint64_t taken = mark_of_taken(stream_->fd()); std::exchange(taken_, taken) != taken) moved_ = now;
   if (sending_ && now - moved_ > kPatience) {
     ++desk_.counters.broken;
     end(fmt::format("it has not taken what it asked for, for {} s", kPatience.count()));

@@ -54,6 +54,8 @@ class Connection {
   void drain();
   // Ends now. `why` is for the log; empty: nothing needs to be said.
   void end(const std::string& why);
+  // Its worker has failed: the client sees the end, and nothing else happens any more.
+  void abandon();
   // No operation is under way any more after end(): it may be destroyed.
   bool idle() const { return ending_ && in_flight_ == 0; }
   // Ends it if the client has been silent, or has not taken anything, for too long.
@@ -108,6 +110,7 @@ class Connection {
   unsigned in_flight_ = 0;
   msghdr message_ = {};
   std::chrono::steady_clock::time_point heard_, moved_;  // last input; last output, or beginning of the one under way
+  uint64_t taken_ = 0;                                   // mark_of_taken() when last looked at
 };
 
 }  // namespace faultline::pageserver

@@ -1,15 +1,17 @@
 #include "pageserver/ring.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 namespace faultline::pageserver {
 
-Result<std::unique_ptr<Ring>> Ring::make(unsigned entries) {
+Result<std::unique_ptr<Ring>> Ring::make(unsigned entries, bool newer) {
   std::unique_ptr<Ring> ring(new Ring);
+  ring->multishot_accept_ = ring->newer_ = newer;
   // One thread submits, and completions are worked off when it asks for them, not in between (Linux 6.1). Then as it was before.
   const unsigned choices[] = {IORING_SETUP_R_DISABLED | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_R_DISABLED};
   int code = -EINVAL;
-  for (const unsigned flags : choices) {
+  for (const unsigned flags : std::span(choices).subspan(newer ? 0 : 1)) {
     code = io_uring_queue_init(entries, &ring->ring_, flags);
     if (code != -EINVAL) break;
   }
@@ -27,6 +29,7 @@ Result<void> Ring::begin() {
 
 // Without them (before Linux 6.0, which brought both these and receiving many times) sockets are polled and read.
 void Ring::make_buffers() {
+  if (!newer_) return;
   auto ring = Mapping::map(kBuffers * sizeof(io_uring_buf), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, "a ring of buffers");
   auto memory = Mapping::map(kBuffers * kBufferSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, "buffers for requests");
   if (!ring || !memory) return;
@@ -132,6 +135,18 @@ Result<size_t> Ring::turn(bool wait) {
     }
     io_uring_cq_advance(&ring_, n);
   }
+}
+
+void Ring::close(const Completion& accept) {
+  io_uring_cqe* cqe;
+  unsigned head, seen = 0;
+  io_uring_for_each_cqe(&ring_, head, cqe) {
+    ++seen;
+    if (io_uring_cqe_get_data(cqe) == &accept && cqe->res >= 0) ::close(cqe->res);
+  }
+  io_uring_cq_advance(&ring_, seen);
+  io_uring_queue_exit(&ring_);
+  made_ = false;
 }
 
 std::span<const std::byte> Ring::received(int result, uint32_t flags) const {

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "core/base/mapping.h"
@@ -38,8 +39,9 @@ class Op final : public Completion {
 // what the kernel answers.
 class Ring {
  public:
-  // `entries`: how many operations fit between two calls of turn(). Errors: those of io_uring_setup(2).
-  static Result<std::unique_ptr<Ring>> make(unsigned entries);
+  // `entries`: how many operations fit between two calls of turn(). `newer`: false: as on a kernel that has none of these abilities.
+  // Errors: those of io_uring_setup(2).
+  static Result<std::unique_ptr<Ring>> make(unsigned entries, bool newer = true);
   ~Ring();
   Ring(const Ring&) = delete;
 
@@ -58,6 +60,9 @@ class Ring {
 
   // Begins what is queued, waits for a completion if `wait`, and tells of all that have come, and how many. Errors: those of io_uring_enter(2).
   Result<size_t> turn(bool wait);
+  // Ends the ring and what is queued, after an error: nobody is told any more. Sockets that `accept` has got and not told of are closed. The kernel
+  // may for a moment go on with operations that were under way: write into their buffers, or accept a connection, which then is nobody's.
+  void close(const Completion& accept);
   // After this time turn() returns, once, and tells.
   void after(std::chrono::milliseconds time, Completion& to);
 
@@ -66,7 +71,8 @@ class Ring {
   std::span<const std::byte> received(int result, uint32_t flags) const;
   void give_back(uint32_t flags);
   // The kernel has said that it cannot accept more than one connection per operation, or not receive in this way.
-  void no_multishot_accept() { multishot_accept_ = false; }
+  // False if that was known.
+  bool no_multishot_accept() { return std::exchange(multishot_accept_, false); }
   void no_receive();
 
  private:
@@ -79,7 +85,7 @@ class Ring {
 
   io_uring ring_ = {};
   bool made_ = false;
-  bool multishot_accept_ = true;
+  bool multishot_accept_ = true, newer_ = true;
   Mapping buffer_ring_, buffer_memory_;
   io_uring_buf_ring* buffers_ = nullptr;
   __kernel_timespec timeout_ = {};

@@ -1,5 +1,7 @@
 #include "pageserver/server.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <thread>
 
@@ -17,11 +19,16 @@ Server::Server(Sources& sources, UniqueFd listener, const ServerOptions& options
                 std::lock_guard lock(mutex_);
                 none_left_.notify_all();
                 if (alone) alone();
-              }} {}
+              },
+              .failed = options.failed,
+              .newer_uring = options.newer_uring} {}
 
 Result<std::unique_ptr<Server>> Server::start(Sources& sources, UniqueFd listener, const ServerOptions& options) {
   std::unique_ptr<Server> server(new Server(sources, std::move(listener), options));
   const unsigned workers = options.workers != 0 ? options.workers : std::clamp(std::thread::hardware_concurrency(), 1u, 4u);
+  // One that does not wait would make the ring ask for connections without end.
+  if (const int fd = server->listener_.get(), flags = ::fcntl(fd, F_GETFL); flags >= 0) (void)::fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
+  server->shared_.working = workers;
   for (unsigned i = 0; i < workers; ++i) {
     server->workers_.push_back(TRY(Worker::make(server->shared_, server->listener_.get())));
     TRY(server->workers_.back()->start());
@@ -33,7 +40,10 @@ Server::~Server() {
   for (const auto& worker : workers_) worker->stop();
 }
 
-void Server::adopt(UniqueFd connection) { workers_.front()->adopt(std::move(connection)); }
+void Server::adopt(UniqueFd connection) {
+  const auto at = std::ranges::find_if(workers_, [](const auto& worker) { return !worker->has_failed(); });
+  (at == workers_.end() ? workers_.front() : *at)->adopt(std::move(connection));
+}
 
 bool Server::drain(std::chrono::milliseconds time) {
   for (const auto& worker : workers_) worker->drain();

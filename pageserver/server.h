@@ -15,6 +15,10 @@ struct ServerOptions {
   size_t max_clients = 1024;
   // Called by a worker when the last client has gone.
   std::function<void()> alone;
+  // Called by a worker that has given up because of an error of the kernel; `left` go on. Its clients see the end of their connections.
+  std::function<void(size_t left)> failed;
+  // False: do without abilities that io_uring got after Linux 5.15. For tests.
+  bool newer_uring = true;
   // Where it counts, in memory that others may see and that outlives the server; without it, in its own.
   Counters* counters = nullptr;
   unsigned workers = 0;  // 0: as many as there are processors, at most 4
@@ -33,7 +37,7 @@ class Server {
 
   const Counters& counters() const { return counters_; }
   size_t clients() const { return shared_.clients; }
-  // Takes a connected socket over.
+  // Takes a connected socket over. It is used as it is, without make_stream.
   void adopt(UniqueFd connection);
   // Accepts no more connections, answers what was asked for, and ends; true if all was done within the time.
   bool drain(std::chrono::milliseconds time);

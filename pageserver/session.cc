@@ -38,8 +38,12 @@ Session::Session(Sources& sources, Counters& counters, SessionOptions options)
   ++counters_.sessions;
 }
 
+void Session::leave() {
+  if (const auto source = std::exchange(source_, nullptr)) source->closed(client_);
+}
+
 Session::~Session() {
-  if (source_) source_->closed(client_);
+  leave();
   --counters_.sessions;
   counters_.queued -= urgent_.size() + bulk_.size();
 }

@@ -49,6 +49,9 @@ class Session {
   Result<void> fill(Chunk& chunk, size_t limit);
   Result<void> finish(Chunk& chunk, std::vector<std::byte>& scratch);
 
+  // The client is given up, and its source is told now.
+  void leave();
+
   // The source takes its processes back: the client is told (PROTOCOL.md, section 5).
   void revoke();
 

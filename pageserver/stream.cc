@@ -2,8 +2,10 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 namespace faultline::pageserver {
@@ -57,6 +59,15 @@ void watch_peer(int socket) {
   (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPINTVL, &every_s, sizeof every_s);
   (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPCNT, &times, sizeof times);
   (void)::setsockopt(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacknowledged_ms, sizeof unacknowledged_ms);
+}
+
+uint64_t mark_of_taken(int socket) {
+  tcp_info info = {};
+  socklen_t size = sizeof info;
+  if (::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) == 0) return info.tcpi_bytes_acked;
+  int waiting = 0;  // of a unix socket
+  (void)::ioctl(socket, SIOCOUTQ, &waiting);
+  return static_cast<uint64_t>(waiting);
 }
 
 Result<void> prepare_socket(int socket) {

@@ -48,6 +48,9 @@ class Stream {
 // Has the kernel find out that the machine at the other end is gone: after 20 s if nothing is on its way, after 60 s if something is.
 void watch_peer(int socket);
 
+// A number that changes as the peer takes bytes of what was sent to it.
+uint64_t mark_of_taken(int socket);
+
 // Makes a socket non-blocking, and gives it TCP_NODELAY where it is TCP. The peer is watched.
 Result<void> prepare_socket(int socket);
 

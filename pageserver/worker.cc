@@ -34,6 +34,13 @@ std::string peer_name(int socket) {
   return internet ? text_of(peer) : "a local client";
 }
 
+// Errors of accept(2) that are about the connection that would have been the next, not about the listener.
+bool is_of_client(int code) {
+  for (const int passing : {ECONNABORTED, EINTR, EPROTO, ENOPROTOOPT, ENETDOWN, ENETUNREACH, EHOSTDOWN, EHOSTUNREACH, ENONET})
+    if (code == passing) return true;
+  return false;
+}
+
 uint64_t now_ns() { return static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count()); }
 
 }  // namespace
@@ -41,7 +48,7 @@ uint64_t now_ns() { return static_cast<uint64_t>(std::chrono::steady_clock::now(
 Result<std::unique_ptr<Worker>> Worker::make(Shared& shared, int listener) {
   UniqueFd wake(::eventfd(0, EFD_CLOEXEC));
   if (!wake) return sys_error("page server: cannot create an eventfd");
-  return std::unique_ptr<Worker>(new Worker(shared, listener, TRY(Ring::make(kEntries)), std::move(wake)));
+  return std::unique_ptr<Worker>(new Worker(shared, listener, TRY(Ring::make(kEntries, shared.newer_uring)), std::move(wake)));
 }
 
 Worker::Worker(Shared& shared, int listener, std::unique_ptr<Ring> ring, UniqueFd wake)
@@ -81,7 +88,26 @@ void Worker::adopt(UniqueFd connection) {
 void Worker::run() {
   sys::short_time_slice();
   auto done = serve();
-  if (!done) LOG_ERROR("{}", done.error().what);
+  if (!done) give_up(done.error());
+}
+
+// The kernel does not tell when the last operation of a ring that was closed has ended, so that the connections with their buffers stay for good.
+void Worker::give_up(const Error& why) {
+  failed_ = true;
+  LOG_ERROR("page server: a worker gives up, and its {} clients have to connect again: {}", connections_.size(), why.what);
+  for (const auto& [connection, owner] : connections_) {
+    connection->abandon();
+    client_gone();
+  }
+  ring.close(accepted_);
+  static std::mutex mutex;
+  static auto* const wrecks = new std::vector<decltype(connections_)>;
+  {
+    std::lock_guard lock(mutex);
+    wrecks->push_back(std::move(connections_));
+  }
+  const size_t left = --shared_.working;
+  if (shared_.failed) shared_.failed(left);
 }
 
 Result<void> Worker::serve() {
@@ -154,12 +180,12 @@ void Worker::accept_more() {
 void Worker::on_accepted(int result, uint32_t flags) {
   if (!(flags & IORING_CQE_F_MORE)) accepting_ = false;
   if (result >= 0) {
-    add(UniqueFd(result));
-  } else if (result == -EINVAL) {
-    ring.no_multishot_accept();
-  } else if (result == -EMFILE || result == -ENFILE || result == -ENOMEM || result == -ENOBUFS) {
-    LOG_WARNING("page server: cannot accept a connection: {}", errno_text(-result));
-    return;  // again at the next tick
+    accept_trouble_ = false;
+    add(UniqueFd(result), false);
+  } else if (!is_of_client(-result) && !(result == -EINVAL && ring.no_multishot_accept())) {
+    // Too few descriptors, for example, which lasts: again at the next tick.
+    if (result != -ECANCELED && !std::exchange(accept_trouble_, true)) LOG_WARNING("page server: cannot accept connections for now: {}", errno_text(-result));
+    return;
   }
   accept_more();
 }
@@ -178,7 +204,7 @@ void Worker::client_gone() {
   if (--shared_.clients == 0 && shared_.none_left) shared_.none_left();
 }
 
-void Worker::add(UniqueFd socket) {
+void Worker::add(UniqueFd socket, bool handed_over) {
   const std::string peer = peer_name(socket.get());
   if (draining_ || stopping_) return;
   if (shared_.clients.fetch_add(1) >= shared_.max_clients) {
@@ -188,7 +214,7 @@ void Worker::add(UniqueFd socket) {
   ++shared_.counters.connections;
   watch_peer(socket.get());
   const bool near = is_local(socket.get());
-  auto stream = shared_.make_stream(std::move(socket));
+  auto stream = handed_over ? plain_stream(std::move(socket)) : shared_.make_stream(std::move(socket));
   if (!stream) {
     LOG_WARNING("page server: {}: {}", peer, stream.error().what);
     client_gone();
@@ -210,7 +236,7 @@ void Worker::on_told(int, uint32_t) {
       std::lock_guard lock(mutex_);
       adopted.swap(adopted_);
     }
-    for (UniqueFd& socket : adopted) add(std::move(socket));
+    for (UniqueFd& socket : adopted) add(std::move(socket), true);
   }
   if ((orders & (kDrain | kStop)) && accepting_) ring.cancel(accepted_);
   if (orders & kDrain) draining_ = true;

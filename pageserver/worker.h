@@ -22,6 +22,9 @@ struct Shared {
   std::atomic<size_t> clients = 0;
   std::atomic<uint64_t> first_refused_ns = 0;  // of those that the log does not have yet
   std::function<void()> none_left;             // called by the thread that has ended the last connection
+  std::atomic<size_t> working = 0;             // workers that have not failed
+  std::function<void(size_t left)> failed;     // called by a worker that has; `left` go on
+  bool newer_uring = true;
 };
 
 // One thread with one ring, which serves the connections that it has accepted.
@@ -35,6 +38,8 @@ class Worker final : public Desk {
   ~Worker();
 
   Result<void> start();
+  // It has given up, because its ring does not work; its clients are put out, and may connect again.
+  bool has_failed() const { return failed_; }
   // The rest may be called by any thread. stop() makes the thread end and waits for it.
   void stop();
   void adopt(UniqueFd connection);
@@ -60,7 +65,9 @@ class Worker final : public Desk {
   void on_told(int result, uint32_t);
   void on_tick(int result, uint32_t);
   void accept_more();
-  void add(UniqueFd socket);
+  // `handed_over`: its protection is the business of whoever has connected it (--ps-socket).
+  void add(UniqueFd socket, bool handed_over);
+  void give_up(const Error& why);
   void refuse(const std::string& peer);
 
   Shared& shared_;
@@ -75,6 +82,8 @@ class Worker final : public Desk {
   Op<Worker, &Worker::on_told> told_{*this};
   Op<Worker, &Worker::on_tick> tick_{*this};
   bool accepting_ = false, draining_ = false, stopping_ = false;
+  bool accept_trouble_ = false;  // told of already
+  std::atomic<bool> failed_ = false;
   std::unordered_map<Connection*, std::unique_ptr<Connection>> connections_;
   std::deque<Connection*> urgent_, bulk_;
   std::vector<Connection*> ended_;

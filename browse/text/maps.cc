@@ -95,6 +95,7 @@ bool advised(const image::VmaEntry& vma, int advice) { return vma.madv.value_or(
 
 // The line VmFlags, in the kernel's order. Areas that were writable once keep "ac": only those that still are get it here.
 std::string flags_of(const image::VmaEntry& vma) {
+  if (vma.status & image::kVmaVsyscall) return vma.prot & PROT_READ ? "VmFlags: rd ex " : "VmFlags: ex ";
   const bool shared = (vma.flags & MAP_TYPE) == MAP_SHARED;
   const bool file = vma.status & (image::kVmaFilePrivate | image::kVmaFileShared);
   const bool vdso = vma.status & image::kVmaVdso, vvar = vma.status & image::kVmaVvar;

@@ -16,23 +16,28 @@ namespace faultline::browse {
 // Errors of whatever makes or opens something: ENOENT if the image that it stands in is missing (an unfinished dump, a dead process), EBADMSG
 // if that is malformed, EIO for memory that is lost. A part that only adds to a text is left out of it instead, with a line in the log (Snapshot::note).
 //
-// Forms: cmdline, environ, comm, status, stat, statm, limits, maps, smaps, auxv, cgroup and fdinfo/<n> are those of /proc/<pid> on Linux 6.x,
-// byte for byte where the images know the value. What they do not know is shown as the kernel shows "nothing":
-//  * numbers of time, CPU, faults, waiting, cgroup and memory peaks: 0; nice, priority and policy are known. starttime is 0.
-//  * stat: state R (alive), T (stopped), Z (dead); kstkesp and kstkeip are those of the registers; wchan and exit_signal 0 and 17.
-//  * status: VmPeak and VmHWM are VmSize and VmRSS; RssAnon holds the pages stored, RssFile 0, RssShmem the stored pages of shared memory.
-//    Seccomp_filters, Speculation*, voluntary_ctxt_switches, Cpus_allowed and Mems_allowed are not shown.
+// Forms: auxv, cgroup, cmdline, comm, environ, limits, loginuid, maps, oom_score_adj, personality, smaps, stat, statm, status and fdinfo/<n> are those of
+// /proc/<pid> on Linux 6.x, byte for byte where the images know the value. What they do not know is shown as the kernel shows "nothing", or its line is left out:
+//  * times, faults, waiting, processor, context switches and page tables: 0. The root's parent: 0. TracerPid: 0.
+//  * state: R for all that was not stopped (T) or dead (Z).
+//  * stat: kstkesp and kstkeip are those of the registers, which the kernel hides.
+//  * status: VmPeak and VmHWM are VmSize and VmRSS; RssAnon is what is stored of private memory, RssFile 0, RssShmem what is stored of shared memory. FDSize is
+//    computed from the highest descriptor. Seccomp_filters, Speculation_*, Cpus_allowed and Mems_allowed are left out.
 //  * maps, smaps: device and inode of a mapped file are those of the file on this machine if it still is the one of the dump, of deleted
-//    files those of the ghost image, else 00:00 0. [vvar] and its neighbours are one area, names of anonymous memory are not recorded.
-//  * smaps: Rss is what the images hold, all of it Private_Dirty or Shared_Dirty; Pss = Rss.
-//  * fdinfo: mnt_id is 0 where no mount namespace was dumped; ino only where the images have it.
+//    files those of the ghost image, else 00:00 0. [vvar] and [vvar_vclock] are one area, names of anonymous memory are not recorded.
+//  * smaps: Rss, Pss and Referenced are what the images hold, all of it Private_Dirty or Shared_Dirty. "ac" stands with areas that can be written now.
+//  * cgroup: empty for processes in the cgroups of whoever made the checkpoint; hierarchies of version 1 are numbered from 1.
+//  * fdinfo: mnt_id is 0 where no mount namespace was dumped; ino only of what has it in the images (pipes, sockets, shared memory, deleted files);
+//    eventfd-id and locks are left out; timers as they stood at the dump.
 
 // A file of tasks/<pid>/.
 struct TaskFile {
   const char* name;
   Result<std::string> (*make)(Snapshot& snapshot, const Snapshot::Process& process);
 };
-// cmdline comm environ status stat statm limits maps smaps auxv cgroup pagemap.json signals timers, and whatever else is useful.
+// auxv cgroup cmdline comm environ limits loginuid maps oom_score_adj pagemap.json personality signals smaps stat statm status timers
+//  * pagemap.json: an array, per run of pages that are stored, shared or lost {"start", "end", "pages", "kind"}; unchanged pages of files and zeros are not there.
+//  * signals: what is pending, what each thread blocks, which actions are not the default; timers: itimers and POSIX timers. In words.
 // A dead process (zombie) has no memory: cmdline, environ, maps, smaps and auxv are empty, as in /proc.
 std::span<const TaskFile> task_files();
 // exe cwd root: where these links lead. Errors: ENOENT for a dead process.

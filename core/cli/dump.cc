@@ -11,10 +11,12 @@
 #include "core/cli/commands.h"
 #include "core/cli/front.h"
 #include "core/cli/json_text.h"
+#include "core/cli/observe.h"
 #include "core/cli/option_table.h"
 #include "core/cli/page_server_link.h"
 #include "core/cli/pid_file.h"
 #include "core/cli/stats.h"
+#include "pageserver/metrics.h"
 
 namespace faultline::cli {
 
@@ -62,6 +64,8 @@ struct Elsewhere {
   std::unique_ptr<pageserver::Stream> server;  // to which it is sent
   bool inherited = false;
   dump::LiveSettings live;                     // how it is offered
+  std::optional<Observation> observation;      // for those who watch that
+  std::unique_ptr<pageserver::MetricsServer> metrics;
 };
 
 Result<void> tell_ready(const Options& o, ActionScripts& scripts, const std::string& address) {
@@ -85,11 +89,16 @@ Result<void> Elsewhere::prepare(const Options& o, ActionScripts& scripts, int st
   live.port = static_cast<uint16_t>(o.port);
   live.page_timeout = std::chrono::seconds(o.page_timeout);
   if (o.leave_stopped) live.afterwards = dump::Afterwards::kStop;
+  observation = TRY(observe(LiveKind::kServer, fmt::format("{} (process {})", o.images_dir, o.tree), o));
+  live.counters = &observation->live.server();
   if (tls)
     live.make_stream = [this, client = wanted_client(o)](UniqueFd socket) {
       return pageserver::tls_stream(std::move(socket), *tls, pageserver::TlsRole::kServer, client);
     };
-  live.ready = [&o, &scripts](const std::string& address) { return tell_ready(o, scripts, address); };
+  live.ready = [this, &o, &scripts](const std::string& address) -> Result<void> {
+    if (observation->metrics) metrics = TRY(pageserver::MetricsServer::start(std::move(observation->metrics), observation->live.page()));
+    return tell_ready(o, scripts, address);
+  };
   return {};
 }
 
@@ -126,6 +135,7 @@ Result<int> work(Context& context, const StopRequest& stop) {
   if (o.lazy_pages) hooks.serve = [&](dump::FrozenTree& tree) { return dump::serve_live(*context.images, tree, elsewhere.live); };
   auto done = dump::run(*context.images, settings, hooks);
   bar.finish();
+  if (elsewhere.observation) elsewhere.observation->live.retire();
   if (!done && script_failed) {
     // The script's own exit code is what the caller is told.
     report(o, done.error());

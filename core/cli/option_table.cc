@@ -189,7 +189,7 @@ const Spec kTable[] = {
      "how pages are packed for clients that can unpack them (default: auto, which is lz4, and none within this machine)"},
     {"max-clients", 0, Form::kRequired, "N", S, S, Group::kOwn, &O::max_clients, "how many connections are served at a time (default: 1024)", nullptr, 1},
     {"portfile", 0, Form::kRequired, "FILE", D | S, D | S, Group::kOwn, &O::portfile, "write the number of the port that is listened on into FILE, which must not exist"},
-    {"metrics", 0, Form::kRequired, "[HOST:]PORT", R | L | S, R | L | S, Group::kOwn, &O::metrics,
+    {"metrics", 0, Form::kRequired, "[HOST:]PORT", D | R | L | S, D | R | L | S, Group::kOwn, &O::metrics,
      "answer Prometheus there over HTTP, at /metrics (default host: 127.0.0.1)"},
     {"heat", 0, Form::kFlag, nullptr, H, H, Group::kOwn, &O::heat, "show which pages were touched first, where a lazy restore has recorded it"},
     {"html", 0, Form::kRequired, "FILE", H, H, Group::kOwn, &O::html, "write that as a page for a browser into FILE; - is standard output"},

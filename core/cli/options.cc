@@ -153,6 +153,7 @@ Result<void> check_combinations(const Options& o) {
   }
   if (o.verb == kDump && o.lazy_pages) TRY(check_live(o));
   if (o.verb == kMount && o.foreground && o.detached) return refuse("--foreground and --daemon contradict each other; give one of them");
+  if (o.verb == kShow && o.json && !o.html.empty()) return refuse("--json and --html contradict each other; give one of them");
   if (o.verb == kPreDump && o.lazy_pages) return refuse("pre-dump cannot work with --lazy-pages");
   return {};
 }

@@ -5,7 +5,10 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
+#include <system_error>
+#include <thread>
 
 #include "core/base/log.h"
 #include "core/cli/action_scripts.h"
@@ -77,6 +80,10 @@ Result<Door> open_door(const Options& o) {
   return describe(TRY(pageserver::listen_on(host, port, 1024)).socket);
 }
 
+void reopen_log() {
+  if (auto done = log::reopen(); !done) LOG_ERROR("page server: {}", done.error().what);
+}
+
 class PageServer {
  public:
   PageServer(Context& context, ActionScripts& scripts, Door door) : context_(context), options_(context.options), scripts_(scripts), door_(std::move(door)) {}
@@ -99,6 +106,47 @@ class PageServer {
   Door door_;
   std::unique_ptr<pageserver::TlsContext> tls_;
   UniqueFd signals_, alone_;
+  std::atomic<bool> failed_ = false;  // a worker has given up
+};
+
+// Opens the log again at each SIGHUP, while somebody else waits for other things.
+class HangUps {
+ public:
+  // SIGHUP is blocked. Errors: those of eventfd(2) and of thread creation.
+  Result<void> start() {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGHUP);
+    signals_ = UniqueFd(signalfd(-1, &set, SFD_CLOEXEC));
+    end_ = UniqueFd(eventfd(0, EFD_CLOEXEC));
+    if (!signals_ || !end_) return sys_error("cannot make a descriptor for signals");
+    try {
+      thread_ = std::thread([this] { run(); });
+    } catch (const std::system_error& e) {
+      return error(e.code().value(), "cannot start a thread: {}", e.what());
+    }
+    return {};
+  }
+  ~HangUps() {
+    if (!thread_.joinable()) return;
+    const uint64_t one = 1;
+    (void)!::write(end_.get(), &one, sizeof one);
+    thread_.join();
+  }
+
+ private:
+  void run() {
+    for (;;) {
+      pollfd fds[] = {{signals_.get(), POLLIN, 0}, {end_.get(), POLLIN, 0}};
+      if (poll(fds, 2, -1) < 0 && errno != EINTR) return;
+      if (fds[1].revents) return;
+      signalfd_siginfo info;
+      if (fds[0].revents && ::read(signals_.get(), &info, sizeof info) == sizeof info) reopen_log();
+    }
+  }
+
+  UniqueFd signals_, end_;
+  std::thread thread_;
 };
 
 // Before threads are started, which inherit it.
@@ -107,6 +155,7 @@ Result<void> PageServer::block_signals() {
   sigemptyset(&set);
   for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, signal);
   if (sigprocmask(SIG_BLOCK, &set, nullptr) < 0) return sys_error("cannot block signals");
+  sigdelset(&set, SIGHUP);
   signals_ = UniqueFd(signalfd(-1, &set, SFD_CLOEXEC));
   alone_ = UniqueFd(eventfd(0, EFD_CLOEXEC));
   if (!signals_ || !alone_) return sys_error("cannot make a descriptor for signals");
@@ -145,6 +194,8 @@ Result<UniqueFd> PageServer::accept_one() {
 Result<int> PageServer::receive(const Ready& ready) {
   tls_ = TRY(tls_context(options_));
   TRY(block_signals());
+  HangUps hang_ups;
+  TRY(hang_ups.start());
   TRY(say_ready(ready));
   const bool inherited = static_cast<bool>(door_.connection);
   UniqueFd socket = inherited ? std::move(door_.connection) : TRY(accept_one());
@@ -161,16 +212,22 @@ Result<int> PageServer::receive(const Ready& ready) {
 Result<int> PageServer::serve(const Ready& ready) {
   tls_ = TRY(tls_context(options_));
   TRY(block_signals());
+  HangUps hang_ups;
+  TRY(hang_ups.start());
   pageserver::Catalog catalog(TRY(context_.images->open_file(".", O_RDONLY | O_DIRECTORY)));
   pageserver::ServerOptions server_options;
   server_options.compress = compress_of(options_);
   server_options.max_clients = static_cast<size_t>(options_.max_clients);
   server_options.make_stream = [this](UniqueFd socket) { return make_stream(std::move(socket)); };
-  if (door_.connection)
-    server_options.alone = [this] {
-      const uint64_t one = 1;
-      (void)!::write(alone_.get(), &one, sizeof one);
-    };
+  const auto end = [this] {
+    const uint64_t one = 1;
+    (void)!::write(alone_.get(), &one, sizeof one);
+  };
+  if (door_.connection) server_options.alone = end;
+  server_options.failed = [this, end](size_t left) {
+    failed_ = true;
+    if (left == 0) end();
+  };
   Observation observation = TRY(observe(LiveKind::kServer, absolute(context_, options_.images_dir), options_));
   server_options.counters = &observation.live.server();
   auto server = TRY(pageserver::Server::start(catalog, std::move(door_.listener), server_options));
@@ -182,10 +239,11 @@ Result<int> PageServer::serve(const Ready& ready) {
   observation.live.retire();
   const auto& counters = server->counters();
   LOG_INFO("page server: {} connections, {} bytes on demand, {} in bulk", counters.connections.load(), counters.bytes_demand.load(), counters.bytes_bulk.load());
+  if (failed_) return error(EIO, "page server: not all of its workers have worked to the end; the log says why");
   return code;
 }
 
-// Until a signal ends it, or the one client of --ps-socket is gone.
+// Until a signal ends it, or the one client of --ps-socket is gone, or no worker is left.
 Result<int> PageServer::wait(pageserver::Server& server) {
   for (;;) {
     pollfd fds[] = {{signals_.get(), POLLIN, 0}, {alone_.get(), POLLIN, 0}};
@@ -196,10 +254,6 @@ Result<int> PageServer::wait(pageserver::Server& server) {
     if (fds[1].revents) return 0;
     signalfd_siginfo info;
     if (::read(signals_.get(), &info, sizeof info) != sizeof info) continue;
-    if (info.ssi_signo == SIGHUP) {
-      if (auto done = log::reopen(); !done) LOG_ERROR("page server: {}", done.error().what);
-      continue;
-    }
     sys::notify_service_manager("STOPPING=1");
     if (info.ssi_signo == SIGINT) {
       LOG_INFO("page server: interrupted");

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 FAULTLINE = os.path.abspath(sys.argv.pop(1))
@@ -98,7 +99,13 @@ class PageServer(unittest.TestCase):
         with socket.create_connection(('127.0.0.1', port), timeout=30) as dump:
             dump.sendall(message(OPEN2, TASK) + message(ADD_F, TASK, 16, 2) + PAGES[0])
             self.assertEqual(receive(dump, 1), b'\0')
+            # A log that is opened anew does not disturb it.
+            os.rename(os.path.join(self.dir, 'log'), os.path.join(self.dir, 'log.old'))
+            os.kill(pid, signal.SIGHUP)
+            while not os.path.exists(os.path.join(self.dir, 'log')):
+                time.sleep(0.005)
         wait_for_end(pid)
+        os.unlink(os.path.join(self.dir, 'log.old'))
         self.assertEqual(os.listdir(self.dir), ['log'])
         self.assertIn('ended without CLOSE', read(self.dir, 'log'))
 

@@ -12,6 +12,7 @@
 #include "core/base/progress.h"
 #include "core/cli/action_scripts.h"
 #include "core/cli/commands.h"
+#include "core/cli/keeper.h"
 #include "core/cli/observe.h"
 #include "core/cli/pid_file.h"
 #include "core/cli/prefetch.h"
@@ -80,7 +81,8 @@ void print_results(const Options& o, const restore::Restored& restored) {
   fflush(stdout);
 }
 
-Result<int> run_restore(Context& context) {
+// `keeper`: of a restore that may need one.
+Result<int> restore_with(Context& context, Keeper* keeper) {
   const Options& o = context.options;
   const std::unique_ptr<RemoteServer> remote = TRY(remote_server(o));
   if (remote) TRY(fetch_images(*remote, *context.images));
@@ -114,11 +116,23 @@ Result<int> run_restore(Context& context) {
   if (o.lazy_pages) observation = TRY(observe(LiveKind::kPager, context.images->name(), o));
   const UniqueFd work_dir(::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!work_dir) return sys_error("cannot open the work directory");
-  const restore::Restored restored = TRY(restore::run(*context.images, settings_of(o, work_dir.get(), remote.get(), observation ? &*observation : nullptr), hooks));
+  restore::Settings settings = settings_of(o, work_dir.get(), remote.get(), observation ? &*observation : nullptr);
+  settings.stays = keeper || (!o.detached && !o.exec_cmd);
+  if (keeper) settings.keep_fds.push_back(keeper->held_by_pager());
+  const restore::Restored restored = TRY(restore::run(*context.images, settings, hooks));
   print_results(o, restored);
+  if (keeper && remote->options.live && restored.pager) TRY(keeper->stay(restored.root));
   if (o.exec_cmd) return execute(o.words);
   if (!o.detached) TRY(wait_for_root(restored.ends_with));
   return 0;
+}
+
+Result<int> run_restore(Context& context) {
+  const Options& o = context.options;
+  // Before anything is connected, so that nobody else has a hand in the connection. A source that is not live needs no keeper, which ends at once.
+  if (o.detached && o.page_server && o.lazy_pages && !o.new_pidns && !o.restore_sibling && !o.exec_cmd && !o.dry_run)
+    return with_keeper([&](Keeper& keeper) { return restore_with(context, &keeper); });
+  return restore_with(context, nullptr);
 }
 
 }  // namespace

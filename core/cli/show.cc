@@ -1,10 +1,8 @@
 #include <fcntl.h>
-#include <langinfo.h>
-#include <locale.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <cstring>
 
 #include "browse/heat.h"
@@ -29,13 +27,13 @@ unsigned width_of_output() {
   return 100;
 }
 
+// As the environment says (locale(7)). A static program may not have the locale itself.
 bool writes_utf8() {
-  // Not the locale of the whole program, whose numbers and messages are the same everywhere.
-  const locale_t locale = ::newlocale(LC_CTYPE_MASK, "", nullptr);
-  if (!locale) return false;
-  const bool utf8 = ::strcmp(::nl_langinfo_l(CODESET, locale), "UTF-8") == 0;
-  ::freelocale(locale);
-  return utf8;
+  for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
+    const char* value = ::getenv(name);
+    if (value && *value) return ::strcasestr(value, "utf-8") || ::strcasestr(value, "utf8");
+  }
+  return false;
 }
 
 // What was recorded of all processes. Errors: ENOENT if nothing was; what cannot be read of one of several is noted.

@@ -32,6 +32,7 @@ class LiveServer {
     if (settings_.ready) TRY(settings_.ready(address));
     pageserver::ServerOptions options;
     options.make_stream = settings_.make_stream;
+    options.counters = settings_.counters;
     server_ = TRY(pageserver::Server::start(*sources_, std::move(listener.socket), options));
     return {};
   }

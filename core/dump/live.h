@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/dump/dump.h"
+#include "pageserver/counters.h"
 
 namespace faultline::dump {
 
@@ -14,6 +15,7 @@ struct LiveSettings {
   uint16_t port = 0;    // 0: one that the kernel chooses
   // Makes the stream of an accepted connection; empty: a plain one. Called by other threads.
   std::function<Result<std::unique_ptr<pageserver::Stream>>(UniqueFd)> make_stream;
+  pageserver::Counters* counters = nullptr;  // where to count; nullptr: nowhere
   std::function<Result<void>(const std::string& address)> ready;  // clients may come; a failure lets the tree run on
   int stop = -1;                                                  // a signalfd: its first signal takes the tree back; -1: none
   std::chrono::milliseconds page_timeout = std::chrono::seconds(60);  // for a client that does not come back, or does not answer

@@ -359,10 +359,9 @@ class Coordinator {
     options.keep_fds = settings_.keep_fds;
     options.watch = settings_.watch;
     if (options.prefetch == lazy::Prefetch::kRecorded) TRY(pager.fill_recorded(dir_.fd(), kRecordedAtOnce));
-    if (remote_ && !remote_->only) remote_->leave_first();  // the pager has its own
-    // With a pid namespace its first process, which ends all others with it.
-    if (namespace_) options.processes = {namespace_->first()};
+    if (namespace_) options.processes = {namespace_->first()}, options.contained = true;
     else for (const Making& making : making_) options.processes.push_back(making.task->pid());
+    if (settings_.stays && !settings_.sibling) options.reaper = ::getpid();
     const pid_t guard = TRY(pager.detach(options));
     if (remote_) remote_->hand_over();
     return std::optional<pid_t>(guard);

@@ -18,6 +18,7 @@ struct Settings {
   bool sibling = false;                     // the root becomes a child of our own parent
   bool new_pidns = false;                   // the tree gets a pid namespace of its own, with a /proc that shows it
   bool leave_stopped = false;
+  bool stays = false;                       // the caller remains, and gets the orphans of the tree, at least until the root or the pager ends
   lazy::RemoteOptions* remote = nullptr;    // where pages are that are not in the images; connected when they are needed
   int work_dir = -1;                        // where a lazy-pages daemon may listen; -1: none is looked for
   lazy::Watch watch;                        // who watches the pager

@@ -1,8 +1,11 @@
 # about: dump --lazy-pages: CRIU's GET and Faultline's protocol give the frozen program's memory; whoever dies or is told to stop, at most one copy can run
 # modes: check
 # timeout: 240
+import json
 import os
 import signal
+import subprocess
+import urllib.request
 
 from box import Failed
 from drive import Run, children_of, fresh, no_inventory, refused, tracer_of
@@ -118,12 +121,26 @@ def criu(box, program):
     live.stopped('CRIU GET, broken off')
 
 
+def seen_by_top(box, live):
+    """A live source is a server like others to those who watch."""
+    told = json.loads(subprocess.run([box.binary, 'top', '--once', '--json'], capture_output=True, text=True, check=True).stdout)['processes']
+    seen = [process for process in told if process['pid'] == live.worker]
+    if len(seen) != 1 or seen[0]['clients'] != 1 or str(live.run.pid) not in seen[0]['name']:
+        raise Failed(f'top shows the source, process {live.worker} for {live.run.pid}, as {seen} in {told}')
+    with urllib.request.urlopen(f"http://{seen[0]['metrics']}/metrics", timeout=20) as answer:
+        text = answer.read().decode()
+    if 'faultline_server_clients 1\n' not in text:
+        raise Failed(f'the metrics of a live source: {text[:300]}')
+
+
 def own(box, program):
     for stop in ((), ('-s',)):
-        live = Live(box, program, *stop)
+        live = Live(box, program, '--metrics', '0', *stop)
         client = live.client()
         if client.kind != 1:
             raise Failed(f'the kind of the source is {client.kind}')
+        if not stop:
+            seen_by_top(box, live)
         for number, (pid, vaddr, pages) in enumerate(live.extents()):
             for start in range(0, pages, 1000):
                 n = min(1000, pages - start)

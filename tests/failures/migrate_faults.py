@@ -5,7 +5,7 @@ import os
 import signal
 
 from box import Failed
-from drive import Run, fresh, helpers, state_of
+from drive import Run, fresh, helpers, name_of, state_of
 
 
 def processes_of(box, word):
@@ -13,8 +13,8 @@ def processes_of(box, word):
     return [pid for pid, words in box.others().items() if word in words.split()]
 
 
-def begin(box, program, *more):
-    """Dumps lazily and restores into a pid namespace beside it; most of the memory is still with the source: (run, pid of the dump, its log)."""
+def offer(box, program):
+    """Dumps lazily: (run, pid of the dump, its log, port, an empty directory)."""
     run = Run(box, program)
     source, target = (fresh(run.box.path(name)) for name in ('source', 'target'))
     port_file = run.box.path('port')
@@ -23,11 +23,27 @@ def begin(box, program, *more):
     if box.ended(dump) is not None:
         raise Failed(f'{program}: dump --lazy-pages: {box.first_error(dump_log)}')
     with open(port_file, encoding='ascii') as f:
-        port = f.read()
+        return run, dump, dump_log, f.read(), target
+
+
+def begin(box, program, *more):
+    """Dumps lazily and restores into a pid namespace beside it; most of the memory is still with the source: (run, pid of the dump, its log)."""
+    run, dump, dump_log, port, target = offer(box, program)
     outcome = box.faultline('restore', '-d', '--new-pidns', '--lazy-pages', '--prefetch', 'none', '--page-server', '--port', port, *more, images=target)
     if outcome[0] != 0:
         raise Failed(f'{program}: the restore ended with {outcome[0]}: {box.first_error(outcome[1])}; the dump: {box.first_error(dump_log)}')
     return run, dump, dump_log
+
+
+def processes_named(box, name):
+    found = []
+    for pid in box.others():
+        try:
+            if name_of(pid) == name:
+                found.append(pid)
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return found
 
 
 def copies(box, run):
@@ -64,6 +80,56 @@ def end_all(box, run, what):
     run.done()
 
 
+def programs_elsewhere(box):
+    """What lives in other pid namespaces, beside the product and what the test needs there."""
+    found = []
+    for pid, words in box.others().items():
+        try:
+            here = os.readlink(f'/proc/{pid}/ns/pid') == os.readlink('/proc/self/ns/pid')
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if not here and not words.startswith('[') and words.split()[0] not in (box.binary, 'sh', 'sleep'):
+            found.append(f'{pid} {words}')
+    return found
+
+
+def orphans(box, keeper_killed):
+    """Without a pid namespace of the restore's own, in one that was there before: also those that are orphans by now must end before the original
+    goes on. If they cannot be known, because whoever got them as children was killed, it does not go on."""
+    what = 'orphans, keeper killed' if keeper_killed else 'orphans'
+    run, dump, log, port, target = offer(box, 'tree_orphans_later')
+    with open(run.box.path('hold'), 'w', encoding='ascii'):
+        pass
+    restore_log = os.path.join(box.logs, f'{what}.restore.log')
+    there = box.spawn(['unshare', '--pid', '--fork', '--mount-proc', '--kill-child=KILL',
+                       'sh', '-c', '"$@" || exit; : > restored; while [ -e ../hold ]; do sleep 0.05; done', 'init', box.binary, 'restore', '-D', target, '-W', target, '-o', restore_log,
+                       '-v4', '-d', '--lazy-pages', '--prefetch', 'none', '--page-server', '--port', port], restore_log + '.out', cwd=target)
+    box.until(lambda: os.path.exists(os.path.join(target, 'restored')) or box.ended(there) is not None, 'the restore in a namespace')
+    if box.ended(there) is not None:
+        raise Failed(f'{what}: {box.first_error(restore_log)}')
+    with open(run.box.path('go'), 'w', encoding='ascii'):
+        pass
+    box.until(lambda: all(os.path.exists(run.box.path(name)) for name in ('orphan', 'orphan_program')), f'the orphans ({box.first_error(restore_log)})')
+    if keeper_killed:
+        [keeper] = processes_named(box, 'faultline-keep')
+        os.kill(keeper, signal.SIGKILL)
+        box.until(lambda: not processes_named(box, 'faultline-keep'), 'the keeper to be gone')
+    os.kill(dump, signal.SIGTERM)
+    box.wait(dump, 'the dump that takes its program back')
+    if keeper_killed:
+        # Processes may run elsewhere that nobody knows. It is let go with a stop that waits for it.
+        box.until(lambda: state_of(run.pid) == 'T', 'the original to be stopped')
+        return end_all(box, run, what)
+    if state_of(run.pid) in 'tT':
+        raise Failed(f'{what}: the original does not go on: {box.first_error(log)}; {box.first_error(restore_log)}')
+    left = programs_elsewhere(box)
+    if left:
+        raise Failed(f'{what}: the original goes on, and elsewhere there are {left}')
+    os.unlink(run.box.path('hold'))
+    run.unharmed(what, compare=False)
+    box.expect_empty(what)
+
+
 def check(box):
     # The source is told to end: the copy elsewhere dies first, and then the original goes on, unharmed.
     for program in ('mem_lazy_touch', 'tree_depth'):
@@ -76,10 +142,13 @@ def check(box):
         run.unharmed('taken back', compare=False)
         box.expect_empty(f'{program} taken back')
 
-    # The source is killed, front and worker: the original stays stopped, and the copy is stopped when it needs a page.
+    # The source is killed, the worker before its front, at whose death it would take the program back: the original stays stopped, and the copy is stopped when it needs a page.
     run, dump, log = begin(box, 'mem_lazy_touch', '--page-timeout', '1')
-    for pid in processes_of(box, 'dump'):
-        os.kill(pid, signal.SIGKILL)
+    for pid in sorted(processes_of(box, 'dump'), reverse=True):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
     open(run.box.path('go'), 'w').close()
     box.until(lambda: len(copies(box, run)) == 2 and all(state_of(pid) in ('T', 't') for pid in copies(box, run)), 'both copies to be stopped')
     end_all(box, run, 'after the source was killed')
@@ -96,10 +165,13 @@ def check(box):
     status = os.waitstatus_to_exitcode(box.wait(dump, 'the dump to give up'))
     if status == 0:
         raise Failed('the dump succeeded although its destination was killed')
-    if state_of(run.pid) != 'T':
-        raise Failed(f'the original is in state {state_of(run.pid)!r} after its destination was killed')
+    box.until(lambda: state_of(run.pid) == 'T', 'the original to be stopped after its destination was killed')
     if not any('CONT' in line for line in box.all_lines(log)):
         raise Failed(f'the dump does not say how to go on: {box.first_error(log)}')
     os.kill(run.pid, signal.SIGCONT)
     run.unharmed('continued by hand', compare=False)
     box.expect_empty('at the end')
+
+    # Last, so that the pids of the program are free in a new namespace.
+    orphans(box, keeper_killed=False)
+    orphans(box, keeper_killed=True)

@@ -1,4 +1,4 @@
-// fuzz-sources: core/base/*.cc core/image/*.cc core/sys/build_id.cc browse/address_space.cc browse/cache.cc browse/diff.cc browse/images.cc browse/mapped_file.cc browse/paths.cc browse/snapshot.cc browse/stored_pages.cc
+// fuzz-sources: core/base/*.cc core/image/*.cc core/sys/build_id.cc arch/x86_64/core_notes.cc browse/address_space.cc browse/cache.cc browse/diff.cc browse/elf_core.cc browse/elf_notes.cc browse/images.cc browse/mapped_file.cc browse/paths.cc browse/snapshot.cc browse/stored_pages.cc browse/summary.cc browse/summary_text.cc browse/text/*.cc
 // fuzz-seeds: named-images
 //
 // The golden checkpoint with one image replaced, looked at as a whole. Input: the name of the image, a newline, its bytes.

@@ -193,10 +193,10 @@ class Box:
     def restore(self, *args, **more):
         return self.faultline('restore', '-d', *self.options, *args, **more)
 
-    def page_server(self, *args, images=None):
-        """Starts a page server on loopback and waits until it listens: (pid, port)."""
+    def page_server(self, *args, images=None, prepare=None):
+        """Starts a page server, on loopback if `args` say nothing else, and waits until it listens: (pid, port)."""
         port_file = os.path.join(self.logs, f'{self._commands:02}.port')
-        pid, log = self.faultline('page-server', '--portfile', port_file, *args, images=images, wait=False)
+        pid, log = self.faultline('page-server', '--portfile', port_file, *args, images=images, prepare=prepare, wait=False)
         self.until(lambda: os.path.exists(port_file) or self.ended(pid) is not None, 'a page server to listen')
         if self.ended(pid) is not None:
             raise Failed(f'the page server ended with {describe(self.ended(pid))}: {self.first_error(log)}')
