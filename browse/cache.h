@@ -21,9 +21,14 @@ class Cache {
   // The thing `key`, made by `make` if it is not there. `weight` is about how many bytes it takes.
   template <typename T>
   Result<std::shared_ptr<const T>> get(const std::string& key, size_t weight, const std::function<Result<std::shared_ptr<const T>>()>& make) {
+    return get_weighed<T>(key, [&](const T&) { return weight; }, make);
+  }
+  // The same, where only what was made tells its weight.
+  template <typename T, typename Weigh>
+  Result<std::shared_ptr<const T>> get_weighed(const std::string& key, const Weigh& weigh, const std::function<Result<std::shared_ptr<const T>>()>& make) {
     if (auto known = find(key)) return std::static_pointer_cast<const T>(known);
     auto made = TRY(make());
-    put(key, weight, made);
+    put(key, weigh(*made), made);
     return made;
   }
 

@@ -5,7 +5,7 @@ namespace faultline::cli {
 namespace {
 
 const Command* const kCommands[] = {&kDumpCommand, &kRestoreCommand, &kLazyPagesCommand, &kPageServerCommand,
-                                    &kTopCommand, &kShowCommand, &kCheckCommand, &kDecodeCommand};
+                                    &kTopCommand, &kMountCommand, &kUmountCommand, &kShowCommand, &kCheckCommand, &kDecodeCommand};
 
 }  // namespace
 

@@ -39,10 +39,12 @@ extern const Command kCheckCommand;
 extern const Command kDecodeCommand;
 extern const Command kDumpCommand;
 extern const Command kLazyPagesCommand;
+extern const Command kMountCommand;
 extern const Command kPageServerCommand;
 extern const Command kRestoreCommand;
 extern const Command kShowCommand;
 extern const Command kTopCommand;
+extern const Command kUmountCommand;
 
 // Tells the user what failed: in the log, on standard error where the log is a file, on standard output with --json.
 void report(const Options& options, const Error& e);

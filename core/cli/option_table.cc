@@ -11,11 +11,11 @@ namespace {
 using O = Options;
 
 constexpr uint32_t D = kDump, P = kPreDump, R = kRestore, L = kLazyPages, S = kPageServer, V = kService, K = kCheck, C = kCpuinfo,
-                   X = kDedup, T = kTop, H = kShow;
+                   X = kDedup, T = kTop, M = kMount, H = kShow;
 constexpr uint32_t kCriu = D | P | R | L | S | V | K | C | X | kSwrk;
-constexpr uint32_t kAny = kCriu | kDecode | kTop | kShow;  // these open no directories and no log
+constexpr uint32_t kAny = kCriu | kDecode | kTop | kShow | kMount | kUmount;  // these open no directories and no log
 constexpr uint32_t kNowhere = 0;
-constexpr uint32_t kTls = D | P | R | L | S | H;  // restore, with a page server of its own, is Faultline's
+constexpr uint32_t kTls = D | P | R | L | S | M | H;  // restore, mount and show, with a page server of their own, are Faultline's
 
 // In the order of formats/cli-and-rpc.md, section 3. Faultline's own options come last.
 const Spec kTable[] = {
@@ -28,14 +28,14 @@ const Spec kTable[] = {
      "where log, pid file, statistics and sockets go (default: the images directory)"},
     {"prev-images-dir", 0, Form::kRequired, "DIR", D | P | S, S, Group::kGeneral, &O::prev_images_dir,
      "the images this checkpoint builds on, relative to the images directory", "dump without it: every checkpoint is complete"},
-    {"log-file", 'o', Form::kRequired, "FILE", kCriu, kCriu, Group::kGeneral, &O::log_file, "log into FILE; - is standard output (default: standard error)"},
+    {"log-file", 'o', Form::kRequired, "FILE", kCriu | M, kCriu | M, Group::kGeneral, &O::log_file, "log into FILE; - is standard output (default: standard error)"},
     {"log-pid", 0, Form::kBool, nullptr, R, kNowhere, Group::kGeneral, &O::log_pid, "one log per restored process: FILE.PID",
      "all processes are logged in the one --log-file"},
     {"verbosity", 'v', Form::kOptional, "N", kAny, kAny, Group::kGeneral, &O::verbosity,
      "0 nothing, 1 errors, 2 + warnings (default), 3 + information and time stamps, 4 + details; each v of -vvv adds 1", nullptr, 0,
      read_verbosity},
     {"display-stats", 0, Form::kBool, nullptr, D | P | R, D | R, Group::kGeneral, &O::display_stats, "print statistics at the end"},
-    {"pidfile", 0, Form::kRequired, "FILE", R | L | S | V, R | L | S, Group::kGeneral, &O::pidfile,
+    {"pidfile", 0, Form::kRequired, "FILE", R | L | S | V | M, R | L | S | M, Group::kGeneral, &O::pidfile,
      "write the pid of the restored root, or of the daemon, into FILE, which must not exist"},
     {"leave-stopped", 's', Form::kFlag, nullptr, D | R, D | R, Group::kGeneral, &O::leave_stopped, "leave the processes stopped at the end"},
     {"leave-running", 'R', Form::kFlag, nullptr, D, D, Group::kGeneral, &O::leave_running,
@@ -144,8 +144,9 @@ const Spec kTable[] = {
     {"lazy-pages", 0, Form::kFlag, nullptr, D | R | S, D | R | S, Group::kMemory, &O::lazy_pages,
      "let the program run at once; a pager brings its memory when it is touched, and the rest in the background",
      "restore from the images with --lazy-pages"},
-    {"daemon", 0, Form::kBool, nullptr, R | L | S | V, R | L | S, Group::kMemory, &O::detached, "run in the background (the same switch as -d)"},
-    {"status-fd", 0, Form::kRequired, "FD", D | L | S | V, D | L | S, Group::kMemory, &O::status_fd, "write one zero byte to FD, and close it, when ready"},
+    {"daemon", 0, Form::kBool, nullptr, R | L | S | V | M, R | L | S | M, Group::kMemory, &O::detached,
+     "run in the background (the same switch as -d; what mount does anyway)"},
+    {"status-fd", 0, Form::kRequired, "FD", D | L | S | V | M, D | L | S | M, Group::kMemory, &O::status_fd, "write one zero byte to FD, and close it, when ready"},
     {"tls", 0, Form::kBool, nullptr, kTls, kTls & ~P, Group::kMemory, &O::tls,
      "encrypt the connection to the page server; both sides show a certificate"},
     {"tls-cacert", 0, Form::kRequired, "FILE", kTls, kTls & ~P, Group::kMemory, &O::tls_cacert,
@@ -176,12 +177,12 @@ const Spec kTable[] = {
     {"new-pidns", 0, Form::kFlag, nullptr, R, R, Group::kOwn, &O::new_pidns, "restore into a fresh pid namespace, where no pid is taken"},
     {"allow", 0, Form::kRequired, "NAME", S, S, Group::kOwn, &O::allow,
      "serve only clients with this name in their certificate; may be given several times; needs --tls"},
-    {"insecure-network", 0, Form::kFlag, nullptr, D | R | L | S | H, D | R | L | S | H, Group::kOwn, &O::insecure_network,
+    {"insecure-network", 0, Form::kFlag, nullptr, D | R | L | S | M | H, D | R | L | S | M | H, Group::kOwn, &O::insecure_network,
      "let memory go unencrypted over a network that is not this machine's own loopback"},
     {"checkpoint", 0, Form::kRequired, "NAME", R | L, R | L, Group::kOwn, &O::checkpoint,
      "which checkpoint of the page server, by its path below the directory that is served (default: the one in that directory itself)"},
-    {"page-timeout", 0, Form::kRequired, "SECONDS", D | R | L | H, D | R | L | H, Group::kOwn, &O::page_timeout,
-     "how long a program waits for a page of a server that does not answer (default: 60)", nullptr, 1},
+    {"page-timeout", 0, Form::kRequired, "SECONDS", D | R | L | M | H, D | R | L | M | H, Group::kOwn, &O::page_timeout,
+     "how long a program, or a reader of a mount, waits for a server that does not answer (default: 60)", nullptr, 1},
     {"on-page-loss", 0, Form::kRequired, "stop|kill", R | L, R | L, Group::kOwn, &O::on_page_loss,
      "what is done with it then: stop it until pages come again (default), or kill it"},
     {"compress", 0, Form::kRequired, "auto|none|lz4|zstd", S, S, Group::kOwn, &O::compress,
@@ -192,6 +193,10 @@ const Spec kTable[] = {
      "answer Prometheus there over HTTP, at /metrics (default host: 127.0.0.1)"},
     {"heat", 0, Form::kFlag, nullptr, H, H, Group::kOwn, &O::heat, "show which pages were touched first, where a lazy restore has recorded it"},
     {"html", 0, Form::kRequired, "FILE", H, H, Group::kOwn, &O::html, "write that as a page for a browser into FILE; - is standard output"},
+    {"allow-other", 0, Form::kFlag, nullptr, M, M, Group::kOwn, &O::allow_other, "let other users look at the mount too"},
+    {"against", 0, Form::kRequired, "DIR", M, M, Group::kOwn, &O::against,
+     "an older checkpoint (a directory, or faultline://HOST:PORT/NAME) that diff/ compares this one with"},
+    {"foreground", 0, Form::kFlag, nullptr, M, M, Group::kOwn, &O::foreground, "do not go to the background"},
     {"once", 0, Form::kFlag, nullptr, T, T, Group::kOwn, &O::once, "print one picture and end; totals only, or with --interval also rates"},
     {"interval", 0, Form::kRequired, "SECONDS", T, T, Group::kOwn, &O::interval, "time between two pictures (default: 1)", nullptr, 1},
     {"dry-run", 0, Form::kFlag, nullptr, R, R, Group::kOwn, &O::dry_run, "print the plan, restore nothing"},

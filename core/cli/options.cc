@@ -24,7 +24,7 @@ struct VerbName {
 constexpr VerbName kVerbNames[] = {
     {"dump", kDump},       {"pre-dump", kPreDump}, {"restore", kRestore}, {"lazy-pages", kLazyPages}, {"page-server", kPageServer},
     {"service", kService}, {"check", kCheck},      {"cpuinfo", kCpuinfo}, {"dedup", kDedup},          {"swrk", kSwrk},
-    {"decode", kDecode},   {"top", kTop},   {"exec", kGone},        {"show", kShow},
+    {"decode", kDecode},   {"top", kTop},     {"mount", kMount},   {"umount", kUmount},   {"exec", kGone},        {"show", kShow},
 };
 
 // What getopt_long returns for a long option: its row, and whether it was the --no- form. Above every character.
@@ -152,6 +152,7 @@ Result<void> check_combinations(const Options& o) {
     if (auto address = pageserver::parse_metrics_address(o.metrics); !address) return wrap(address.error(), "--metrics");
   }
   if (o.verb == kDump && o.lazy_pages) TRY(check_live(o));
+  if (o.verb == kMount && o.foreground && o.detached) return refuse("--foreground and --daemon contradict each other; give one of them");
   if (o.verb == kShow && o.json && !o.html.empty()) return refuse("--json and --html contradict each other; give one of them");
   if (o.verb == kPreDump && o.lazy_pages) return refuse("pre-dump cannot work with --lazy-pages");
   return {};
@@ -160,11 +161,14 @@ Result<void> check_combinations(const Options& o) {
 Result<void> check_words(const Options& o) {
   if (o.exec_cmd && o.verb == kRestore) return {};
   size_t wanted = 0;
-  if (o.verb == kDecode || o.verb == kSwrk || o.verb == kCpuinfo || o.verb == kShow) wanted = 1;
+  if (o.verb == kDecode || o.verb == kSwrk || o.verb == kCpuinfo || o.verb == kShow || o.verb == kUmount) wanted = 1;
+  if (o.verb == kMount) wanted = 2;
   if (o.verb == kGone) return {};
   if (o.words.size() > wanted) return error(EINVAL, "\"{}\" is one word too many; options begin with --", o.words[wanted]);
   if (o.words.size() < wanted && o.verb == kDecode) return error(EINVAL, "no file given: faultline decode FILE");
   if (o.words.size() < wanted && o.verb == kShow) return error(EINVAL, "say which checkpoint: faultline show DIR");
+  if (o.words.size() < wanted && o.verb == kMount) return error(EINVAL, "say which checkpoint and where: faultline mount DIR MOUNTPOINT");
+  if (o.words.size() < wanted && o.verb == kUmount) return error(EINVAL, "say where it is mounted: faultline umount MOUNTPOINT");
   if (o.words.size() < wanted && o.verb == kCpuinfo) return error(EINVAL, "cpuinfo needs dump or check behind it");
   if (o.words.size() < wanted) return error(EINVAL, "swrk needs the number of a socket");
   return {};

@@ -27,6 +27,8 @@ enum Verb : uint32_t {
   kDecode = 1 << 10,
   kGone = 1 << 11,  // exec, which CRIU had once, and under its name also show
   kTop = 1 << 12,
+  kMount = 1 << 13,
+  kUmount = 1 << 14,
   kShow = 1 << 15,
   kAllVerbs = (1 << 16) - 1,
 };
@@ -42,7 +44,7 @@ enum CpuCap : int { kCpuFpu = 1, kCpuCpu = 2, kCpuIns = 4, kCpuAll = 7, kCpuImag
 struct Options {
   Verb verb = kNoVerb;
   std::string verb_name;
-  std::vector<std::string> words;  // what stands behind the command: a file to decode, the command after --exec-cmd
+  std::vector<std::string> words;  // what stands behind the command: a file to decode, what to mount where, the command after --exec-cmd
   bool as_criu = false;  // started under the name criu
   // Options of the command line that have no effect in this command: "--leave-running". (A configuration file serves all commands.)
   std::vector<std::string> without_effect;
@@ -159,6 +161,9 @@ struct Options {
   std::string metrics;
   bool heat = false;
   std::string html;
+  bool allow_other = false;
+  std::string against;
+  bool foreground = false;
   bool once = false;
   int interval = 0;  // seconds; 0: not given
   bool dry_run = false;
