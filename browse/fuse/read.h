@@ -5,8 +5,9 @@
 
 namespace faultline::browse {
 
-// Bytes that one request may ask for: the kernel's largest, by default.
-inline constexpr size_t kLargestRead = 1 << 20;
+// Bytes that one request may ask for. With its head it must fit into a pipe, which may have 1 MiB (fs.pipe-max-size) and holds one page per slot:
+// what does not is copied twice.
+inline constexpr size_t kLargestRead = 512 << 10;
 
 // An open file.
 struct FileHandle {

@@ -13,6 +13,7 @@
 #include <cstdlib>
 
 #include "browse/fuse/read.h"
+#include "browse/fuse/reader_cpu.h"
 #include "core/base/log.h"
 #include "core/base/scope_exit.h"
 
@@ -151,6 +152,7 @@ void Server::call_helper() {
 }
 
 void Server::work() {
+  ReaderCpu::anywhere();
   Worker worker;
   const int device = fuse_session_fd(session_.get());
   if (UniqueFd clone(::open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK)); clone) {
