@@ -21,18 +21,24 @@ def check(box):
         mounted = Mounted(box)
         inside(mounted)
         os.kill(mounted.server, how)
-        mounted.gone(f'after {how.name}')
+        gone(box, mounted, f'after {how.name}')
     mounted = Mounted(box)
     subprocess.run(['umount', mounted.where], check=True, capture_output=True)
-    mounted.gone('after umount(8)')
+    gone(box, mounted, 'after umount(8)')
     with Mounted(box) as mounted:
         inside(mounted)
+    box.expect_empty('after faultline umount')
 
     in_use(box)
     without_watcher(box)
     in_the_foreground(box)
     refused(box)
     run.done()
+
+
+def gone(box, mounted, when):
+    mounted.gone(when)
+    box.expect_empty(when)
 
 
 def inside(mounted):
@@ -49,7 +55,7 @@ def in_use(box):
             raise Failed(f'umount of a mount that is in use: {status}, {said}')
         inside(mounted)
         os.kill(mounted.server, signal.SIGTERM)
-        mounted.gone('after SIGTERM in use')
+        gone(box, mounted, 'after SIGTERM in use')
         try:
             os.stat(f'/proc/self/fd/{f.fileno()}')  # what was open may fail, but must not hang
             f.read(1)
@@ -65,7 +71,7 @@ def without_watcher(box):
     mounted.watcher(other_than=first)
     inside(mounted)
     os.kill(mounted.server, signal.SIGKILL)
-    mounted.gone('after both were killed')
+    gone(box, mounted, 'after both were killed')
     # Both at once leave a dead mount; umount takes that away too, and only then something else can be mounted.
     mounted = Mounted(box)
     watcher = mounted.watcher()
@@ -82,7 +88,7 @@ def without_watcher(box):
     status, said = mounted.unmount()
     if status != 0:
         raise Failed(f'umount of a dead mount: {said}')
-    mounted.gone('after umount of a dead mount')
+    gone(box, mounted, 'after umount of a dead mount')
 
 
 def in_the_foreground(box):
