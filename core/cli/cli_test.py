@@ -2,6 +2,7 @@
 """Exit codes, messages, log and files of the real program. usage: cli_test.py PATH_OF_FAULTLINE"""
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,15 @@ class CommandLine(unittest.TestCase):
         done = self.run_it("--version")
         self.assertEqual(done.returncode, 0)
         self.assertTrue(done.stdout.startswith("Version: 4.2\n"), done.stdout)
+
+    def test_the_manual_page_of_mount_knows_its_options(self):
+        page = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "browse", "faultline-mount.1")
+        with open(page, encoding="utf-8") as f:
+            text = f.read().replace("\\-", "-")
+        offered = set(re.findall(r"^ +(?:-\w, )?--(?:\[no-\])?([a-z-]+)", self.run_it("mount", "--help").stdout, re.MULTILINE))
+        everywhere = {"help", "version", "verbosity", "close", "unprivileged", "deprecated", "config", "no-default-config"}
+        self.assertLessEqual({"allow-other", "against", "foreground"}, offered)
+        self.assertEqual([], sorted(name for name in offered - everywhere if f"--{name}" not in text))
 
     def test_help_works_although_a_configuration_file_is_broken(self):
         with open(self.path("bad.conf"), "w") as f:
