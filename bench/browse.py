@@ -116,12 +116,13 @@ class Bench:
             return measure(mount)
 
     def many(self):
-        tree = Checkpoint(self, 'many', self.tool('many'), '100' if self.options.quick else '1000')
+        tasks = 100 if self.options.quick else 1000
+        tree = Checkpoint(self, 'many', self.tool('many_areas'), str(10 * tasks), str(tasks))
 
         def mounted():
             with Mount(self, tree) as mount:
                 return mount.seconds * 1000
-        self.say(f'mount of {100 if self.options.quick else 1000} processes with 10 areas each, until tasks/ is listed', 'ms', mounted, 1)
+        self.say(f'mount of {tasks} processes with 10 areas of their own each, until tasks/ is listed', 'ms', mounted, 1)
 
         def listed():
             with Mount(self, tree) as mount:
