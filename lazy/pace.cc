@@ -7,7 +7,7 @@ namespace faultline::lazy {
 
 namespace {
 
-constexpr std::chrono::seconds kPeriod(10);  // the way to the server may change, and with it what is short
+constexpr std::chrono::seconds kPeriod(3);  // the way to the server may change, and with it what is short
 // So many pages are looked at together. A queue in the network makes all of them late; when only some are, the processors were busy.
 constexpr unsigned kGroup = 8;
 constexpr uint64_t kPagesPerMillisecond = 512;  // 2 GB/s: nobody takes in more
