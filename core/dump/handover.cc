@@ -87,13 +87,25 @@ void Handover::revoked(uint64_t client) {
   wake();
 }
 
+void Handover::unreachable() {
+  const std::lock_guard lock(mutex_);
+  unreachable_ = true;
+  wake();
+}
+
 std::optional<Handover::Clock::time_point> Handover::deadline() const {
+  if (unreachable_) return Clock::time_point();
   if (stage_ == Stage::kRevoking) return revoked_at_ + patience_.after;
   if (!client_ || connections_ > 0) return std::nullopt;
   return lost_since_ + (stage_ == Stage::kOpen ? patience_.before : patience_.after);
 }
 
 void Handover::out_of_time(std::string& why) {
+  if (unreachable_) {
+    why = "memory cannot be served any more; the log says why";
+    stage_ = stage_ == Stage::kOpen ? Stage::kKept : Stage::kUnknown;
+    return;
+  }
   if (stage_ == Stage::kOpen) {
     why = "the client has gone before it took the processes over";
     stage_ = Stage::kKept;

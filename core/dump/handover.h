@@ -52,6 +52,8 @@ class Handover {
   Result<void> commit(uint64_t client);
   Result<void> done(uint64_t client);
   void revoked(uint64_t client);
+  // Nobody can come any more: the server does not work.
+  void unreachable();
   Stage stage() const;
 
   // --- One thread
@@ -77,6 +79,7 @@ class Handover {
   Stage stage_ = Stage::kOpen;
   std::optional<uint64_t> client_;
   int connections_ = 0;
+  bool unreachable_ = false;
   Clock::time_point lost_since_{};  // valid while there is a client without a connection
   Clock::time_point revoked_at_{};
 };

@@ -43,6 +43,19 @@ constexpr Handover::Patience kHurry = {.before = std::chrono::milliseconds(1), .
 
 }  // namespace
 
+TEST_CASE("a server that does not work any more ends the offer: before COMMIT the program is kept, after it nobody knows") {
+  for (const bool committed : {false, true}) {
+    auto handover = Handover::make({.hold = [] { return Result<void>(); }, .end = [] {}, .revoke = [] {}}, {});
+    REQUIRE(handover);
+    REQUIRE((*handover)->opened(1));
+    if (committed) REQUIRE((*handover)->commit(1));
+    (*handover)->unreachable();
+    std::string why;
+    CHECK((*handover)->wait(-1, why) == (committed ? Handover::Stage::kUnknown : Handover::Stage::kKept));
+    CHECK(why.find("cannot be served") != why.npos);
+  }
+}
+
 TEST_CASE("a client takes the program over") {
   Fixture f;
   CHECK(f.handover->opened(7));

@@ -33,6 +33,9 @@ class LiveServer {
     pageserver::ServerOptions options;
     options.make_stream = settings_.make_stream;
     options.counters = settings_.counters;
+    options.failed = [this](size_t left) {
+      if (left == 0) handover_->unreachable();
+    };
     server_ = TRY(pageserver::Server::start(*sources_, std::move(listener.socket), options));
     return {};
   }
