@@ -10,11 +10,12 @@ namespace faultline::browse {
 enum class NodeKind : uint8_t {
   kRoot,
   kSummary,  // index: of the table of summaries
-  kTasks, kTree, kImages, kRaw,
+  kTasks, kTree, kCores, kImages, kRaw,
   kTask,
   kTaskText,  // index: of the table of texts
   kTaskLink,  // index: of the table of links
-  kMem, kCore, kAreas, kArea,
+  kMem, kAreas, kArea,
+  kCore, kCoreLink,  // in cores/, and what leads there from tasks/<pid>/
   kFds, kFd, kFdInfos, kFdInfo,
   kThreads, kThread,
   kThreadText,  // index: number of the thread << 8 | of the table of texts

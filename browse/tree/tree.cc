@@ -26,7 +26,7 @@ struct Name {
   const char* name;
   NodeKind kind;
 };
-constexpr Name kRootNames[] = {{"tasks", NodeKind::kTasks}, {"tree", NodeKind::kTree}, {"images", NodeKind::kImages}, {"raw", NodeKind::kRaw}};
+constexpr Name kRootNames[] = {{"tasks", NodeKind::kTasks}, {"tree", NodeKind::kTree}, {"cores", NodeKind::kCores}, {"images", NodeKind::kImages}, {"raw", NodeKind::kRaw}};
 constexpr const char* kSummaryNames[] = {"summary.txt", "summary.json"};
 constexpr Name kTaskNames[] = {{"mem", NodeKind::kMem}, {"areas", NodeKind::kAreas}, {"fd", NodeKind::kFds}, {"fdinfo", NodeKind::kFdInfos}, {"threads", NodeKind::kThreads}};
 
@@ -63,11 +63,11 @@ Tree::Tree(Snapshot& snapshot, const Options& options) : snapshot_(snapshot), op
 
 mode_t Tree::type_of(Node node) {
   switch (node.kind) {
-    case NodeKind::kRoot: case NodeKind::kTasks: case NodeKind::kTree: case NodeKind::kImages: case NodeKind::kRaw:
+    case NodeKind::kRoot: case NodeKind::kTasks: case NodeKind::kTree: case NodeKind::kCores: case NodeKind::kImages: case NodeKind::kRaw:
     case NodeKind::kTask: case NodeKind::kAreas: case NodeKind::kFds: case NodeKind::kFdInfos: case NodeKind::kThreads:
     case NodeKind::kThread: case NodeKind::kTreeTask: case NodeKind::kObjects:
     case NodeKind::kDiff: case NodeKind::kDiffTask: case NodeKind::kDiffHere: case NodeKind::kDiffThere: return S_IFDIR;
-    case NodeKind::kTaskLink: case NodeKind::kFd: case NodeKind::kTreeLink: return S_IFLNK;
+    case NodeKind::kTaskLink: case NodeKind::kFd: case NodeKind::kTreeLink: case NodeKind::kCoreLink: return S_IFLNK;
     default: return S_IFREG;
   }
 }
@@ -129,6 +129,12 @@ Result<std::unique_ptr<Folder>> Tree::make_folder(Node node) {
       for (const auto& p : snapshot_.processes()) pids.push_back(p.pid);
       return numbered_folder(std::move(pids), {NodeKind::kTask, 0, true});
     }
+    case NodeKind::kCores: {
+      Entries entries;
+      for (uint32_t i = 0; i < snapshot_.processes().size(); ++i)
+        if (const uint32_t pid = snapshot_.processes()[i].pid; snapshot_.images().file(fmt::format("mm-{}.img", pid))) entries.push_back({std::to_string(pid), {NodeKind::kCore, i, 0}});
+      return fixed_folder(std::move(entries));
+    }
     case NodeKind::kImages: return json_folder(snapshot_.images());
     case NodeKind::kRaw: return raw_folder(snapshot_.images());
     case NodeKind::kTree: return tree_folder(snapshot_, std::nullopt);
@@ -146,7 +152,8 @@ Result<std::unique_ptr<Folder>> Tree::make_task_folder(Node node) {
       append(entries, task_files(), {NodeKind::kTaskText, node.task, 0});
       if (dead(process)) return fixed_folder(std::move(entries));
       append(entries, task_links(), {NodeKind::kTaskLink, node.task, 0});
-      entries.push_back({"core", {NodeKind::kCore, node.task, 0}});
+      // A link, so that whoever goes through tasks/ (grep -r, tar) meets the memory once, in areas/.
+      entries.push_back({"core", {NodeKind::kCoreLink, node.task, 0}});
       return fixed_folder(std::move(entries));
     }
     case NodeKind::kTreeTask: return tree_folder(snapshot_, node.task);
@@ -222,6 +229,7 @@ Result<std::string> Tree::make_link(Node node) {
   const auto& process = *TRY(this->process(node));
   if (node.kind == NodeKind::kFd) return snapshot_.path_of(TRY(descriptor(node)).id);
   if (node.kind == NodeKind::kTaskLink && node.index < task_links().size()) return task_links()[node.index].make(snapshot_, process);
+  if (node.kind == NodeKind::kCoreLink) return fmt::format("../../cores/{}", process.pid);
   if (node.kind != NodeKind::kTreeLink) return error(EINVAL, "this is no link");
   // tree/1/2/task leads up over 2, 1 and tree.
   std::string up = "../../";
