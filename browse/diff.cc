@@ -33,8 +33,10 @@ class Comparison {
   Comparison(const AddressSpace& here, const AddressSpace& there, ProcessDiff& diff) : here_(here), there_(there), diff_(diff), a_(kPiece), b_(kPiece) {}
 
   void run() {
-    for (const AddressSpace::Area& area : here_.areas()) compare_area(area);
+    for (const AddressSpace::Area& area : here_.areas())
+      if (!of_kernel(area)) compare_area(area);
     for (const AddressSpace::Area& area : there_.areas()) {
+      if (of_kernel(area)) continue;
       // What lies beside the areas of the other was not looked at yet.
       ProcessDiff::Area only = {.start = area.vma->start, .end = area.vma->end, .state = ProcessDiff::State::kOnlyThere, .name = area.path};
       bool any = false;
@@ -50,6 +52,9 @@ class Comparison {
   }
 
  private:
+  // What the kernel shows to every process: in no image.
+  static bool of_kernel(const AddressSpace::Area& area) { return area.vma->status & (image::kVmaVvar | image::kVmaVsyscall); }
+
   void compare_area(const AddressSpace::Area& area) {
     ProcessDiff::Area result = {.start = area.vma->start, .end = area.vma->end, .state = ProcessDiff::State::kOnlyHere, .name = area.path};
     const AddressSpace::Area* other = there_.area_at(area.vma->start);

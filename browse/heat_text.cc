@@ -93,7 +93,7 @@ std::string table(const std::vector<const Band*>& bands, unsigned width) {
     const Band& b = *bands[i];
     std::string line = fmt::format("  {}  {:<29} {:>9} {:>9} {:>5.1f} % {:>7}  ", static_cast<char>('a' + i), fmt::format("{:x}-{:x}", b.start, b.end), b.touched, b.pages,
                                    part(b.touched, b.pages) * 100, fmt::format("#{}", b.rank + 1));
-    std::string name = printable(b.name);
+    std::string name = image::printable(b.name);
     if (b.areas > 1) name += fmt::format("{}(and {} areas behind it)", name.empty() ? "" : " ", b.areas - 1);
     const size_t room = width > line.size() + 10 ? width - line.size() : 10;
     text += line + (name.size() > room ? "..." + name.substr(name.size() - room + 3) : name) + '\n';
@@ -122,7 +122,7 @@ void put_band(image::JsonWriter& out, const Band& band) {
 
 std::string heat_text(const Heat& heat, unsigned width, bool unicode) {
   std::string text = fmt::format("Process {} ({}): {} of {} stored pages ({:.1f} %, {}) were recorded, in the order in which they were touched\n", heat.pid,
-                                 printable(heat.comm), heat.touches.size(), heat.pages, part(heat.touches.size(), heat.pages) * 100,
+                                 image::printable(heat.comm), heat.touches.size(), heat.pages, part(heat.touches.size(), heat.pages) * 100,
                                  human_size(heat.touches.size() * kPageSize));
   if (heat.elsewhere) text += fmt::format("{} more are not stored in this checkpoint: the recording is of another one\n", heat.elsewhere);
   if (heat.touches.empty() || heat.pages == 0) return text;

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "core/base/log.h"
+#include "core/image/present.h"
 
 namespace faultline::browse {
 
@@ -238,7 +239,7 @@ void Snapshot::note(const Error& failure) {
     std::lock_guard lock(noted_mutex_);
     if (noted_.size() >= kMaxNoted || !noted_.insert(failure.what).second) return;
   }
-  LOG_WARNING("{}", failure.what);
+  LOG_WARNING("{}", image::printable(failure.what));
 }
 
 }  // namespace faultline::browse

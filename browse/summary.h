@@ -86,7 +86,4 @@ std::string summary_text(const Summary& summary, unsigned width = 100, bool unic
 // One object; the keys are documented in the README.
 std::string summary_json(const Summary& summary);
 
-// `text` for a terminal: control characters and bytes that are not UTF-8 as "\x1b".
-std::string printable(std::string_view text);
-
 }  // namespace faultline::browse

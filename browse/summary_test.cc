@@ -6,6 +6,7 @@
 
 #include "browse/heat.h"
 #include "browse/test_golden.h"
+#include "core/image/present.h"
 #include "core/image/scratch_dir.h"
 #include "core/image/working_set.h"
 
@@ -94,10 +95,10 @@ TEST_CASE("a recording is laid over the stored pages") {
 }
 
 TEST_CASE("what comes from a checkpoint does not command a terminal") {
-  CHECK(printable("plain, größer") == "plain, größer");
-  CHECK(printable("a\x1b[31mb\n") == "a\\x1b[31mb\\x0a");
-  CHECK(printable("\xc2\x9b" "31m") == "\\xc2\\x9b31m");
-  CHECK(printable("\xff\xfe") == "\\xff\\xfe");
+  CHECK(image::printable("plain, größer") == "plain, größer");
+  CHECK(image::printable("a\x1b[31mb\n") == "a\\x1b[31mb\\x0a");
+  CHECK(image::printable("\xc2\x9b" "31m") == "\\xc2\\x9b31m");
+  CHECK(image::printable("\xff\xfe") == "\\xff\\xfe");
   image::ScratchDir scratch;
   fs::copy(kGoldenImages, scratch.path(), fs::copy_options::recursive);
   auto core = image::read_one<image::CoreEntry>(scratch.dir(), "core-1736.img", image::kCore);

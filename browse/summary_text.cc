@@ -41,14 +41,14 @@ std::string bar(double share, bool unicode) {
 }
 
 std::string origin_text(const Summary& s) {
-  std::string text = s.tool.empty() ? "a tool that does not say who it is" : printable(s.tool);
-  if (!s.host.empty()) text += fmt::format(" on {} (Linux {}, {})", printable(s.host), printable(s.kernel), printable(s.machine));
-  for (const std::string& option : s.options) text += " " + printable(option);
+  std::string text = s.tool.empty() ? "a tool that does not say who it is" : image::printable(s.tool);
+  if (!s.host.empty()) text += fmt::format(" on {} (Linux {}, {})", image::printable(s.host), image::printable(s.kernel), image::printable(s.machine));
+  for (const std::string& option : s.options) text += " " + image::printable(option);
   return text;
 }
 
 std::string head_text(const Summary& s) {
-  std::string text = fmt::format("{}\n", printable(s.name));
+  std::string text = fmt::format("{}\n", image::printable(s.name));
   text += fmt::format("  made         {}{}\n", time_text(s.time, "%F %T UTC"),
                       s.complete ? "" : "; NOT COMPLETE: it has no inventory, so that it cannot be restored");
   text += fmt::format("  by           {}\n", origin_text(s));
@@ -79,7 +79,7 @@ std::string name_in_tree(const ProcessSummary& p, bool unicode) {
   const unsigned depth = std::min(p.depth, kDeepest);
   for (unsigned i = 1; i < depth; ++i) text += "  ";
   if (depth) text += unicode ? "└ " : "+ ";
-  return text + (p.comm.empty() ? "?" : printable(p.comm));
+  return text + (p.comm.empty() ? "?" : image::printable(p.comm));
 }
 
 // The text, filled up to `columns`; each byte but the continuations of UTF-8 takes one.
@@ -110,7 +110,7 @@ std::string areas_text(const Summary& s, unsigned width) {
   for (const AreaSummary& a : s.largest) {
     std::string line = fmt::format("{:>8}  {:<29} {:<5} {:>10} {:>10}  ", a.pid, fmt::format("{:x}-{:x}", a.start, a.end), a.perms, human_size(a.end - a.start),
                                    human_size(of(a.bytes, Part::kStored) + of(a.bytes, Part::kParents) + of(a.bytes, Part::kShared)));
-    const std::string name = printable(a.name);
+    const std::string name = image::printable(a.name);
     // The end of a path tells more than its beginning.
     const size_t room = width > line.size() + 10 ? width - line.size() : 10;
     text += line + (name.size() > room ? "..." + name.substr(name.size() - room + 3) : name) + '\n';
@@ -125,7 +125,7 @@ std::string damage_text(const Summary& s) {
   if (of(s.bytes, Part::kLost)) lines.push_back(fmt::format("{} of memory are lost", human_size(of(s.bytes, Part::kLost))));
   if (lines.empty()) return "";
   std::string text = "\nDamage\n";
-  for (size_t i = 0; i < std::min(lines.size(), kMostDamage); ++i) text += fmt::format("  {}\n", printable(lines[i]));
+  for (size_t i = 0; i < std::min(lines.size(), kMostDamage); ++i) text += fmt::format("  {}\n", image::printable(lines[i]));
   if (lines.size() > kMostDamage) text += fmt::format("  ... and {} more\n", lines.size() - kMostDamage);
   return text;
 }
@@ -208,20 +208,6 @@ class Json {
 };
 
 }  // namespace
-
-std::string printable(std::string_view text) {
-  const bool utf8 = image::is_utf8(text);
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    // C1 controls are two bytes in UTF-8; some terminals obey them.
-    const bool c1 = byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0;
-    if (byte < 0x20 || byte == 0x7f || c1 || (byte >= 0x80 && !utf8)) out += fmt::format("\\x{:02x}", byte);
-    else out += text[i];
-    if (c1) out += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[++i]));
-  }
-  return out;
-}
 
 std::string summary_text(const Summary& summary, unsigned width, bool unicode) {
   return head_text(summary) + chart_text(summary, unicode) + processes_text(summary, unicode) + areas_text(summary, width) + damage_text(summary);

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/base/log.h"
+#include "core/image/present.h"
 
 namespace faultline::pageserver {
 
@@ -22,13 +23,6 @@ std::string string_of(std::span<const std::byte> bytes) { return {reinterpret_ca
 template <typename T>
 std::string bytes_of(const T& value) {
   return {reinterpret_cast<const char*>(&value), sizeof value};
-}
-
-// A name that came from outside, for the log.
-std::string printable(std::string name) {
-  for (char& c : name)
-    if (static_cast<unsigned char>(c) < ' ' || c == 127) c = '?';
-  return name;
 }
 
 }  // namespace
@@ -171,7 +165,7 @@ Result<void> Session::parse_open(const Frame& frame) {
   auto source = sources_.find(open.name);
   if (!source) {
     ++counters_.requests_failed;
-    LOG_WARNING("page server: {} asked for the checkpoint \"{}\": {}", peer(), printable(open.name).substr(0, 200), source.error().what);
+    LOG_WARNING("page server: {} asked for the checkpoint \"{}\": {}", peer(), image::printable(open.name).substr(0, 200), source.error().what);
     fail(frame.header.id, source.error());
     over_ = true;
     return {};
@@ -188,7 +182,7 @@ Result<void> Session::parse_open(const Frame& frame) {
   name_ = open.name;
   client_ = open.client;
   packing_ = choose(open.compressions);
-  LOG_INFO("page server: {} has opened the checkpoint \"{}\"", peer(), printable(name_));
+  LOG_INFO("page server: {} has opened the checkpoint \"{}\"", peer(), image::printable(name_));
   reply(FrameType::kReady, frame.header.id, encode(Ready{.compressed = packing_, .kind = source_->kind()}));
   if (source_->is_revoking()) revoke();
   return {};

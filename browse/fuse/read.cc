@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <memory>
 
-#include "browse/fuse/reader_cpu.h"
+#include "browse/fuse/lone_reader.h"
 #include "browse/fuse/server.h"
 #include "browse/tree/tree.h"
 
@@ -53,8 +53,8 @@ void reply_read(fuse_req_t request, const FileHandle& file, uint64_t offset, siz
   const FileData& content = *file.content;
   if (offset >= content.size()) return void(fuse_reply_buf(request, nullptr, 0));
   size = std::min({size, kLargestRead, content.size() - offset});
-  thread_local ReaderCpu cpu;
-  cpu.answering(size < kSpliceFrom ? fuse_req_ctx(request)->pid : 0);
+  thread_local LoneReader lone;
+  lone.answering(size < kSpliceFrom ? fuse_req_ctx(request)->pid : 0);
   if (size >= kSpliceFrom) {
     alignas(fuse_bufvec) std::byte room[sizeof(fuse_bufvec) + kMostPlaces * sizeof(fuse_buf)] = {};
     auto& pieces = *reinterpret_cast<fuse_bufvec*>(room);

@@ -12,8 +12,8 @@
 #include <cstdarg>
 #include <cstdlib>
 
+#include "browse/fuse/lone_reader.h"
 #include "browse/fuse/read.h"
-#include "browse/fuse/reader_cpu.h"
 #include "core/base/log.h"
 #include "core/base/scope_exit.h"
 
@@ -164,7 +164,7 @@ void Server::call_helper() {
 }
 
 void Server::work() {
-  ReaderCpu::anywhere();
+  LoneReader::unbind();
   Worker worker;
   const int device = fuse_session_fd(session_.get());
   if (UniqueFd clone(::open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK)); clone) {

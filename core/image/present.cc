@@ -7,6 +7,8 @@
 #include <bit>
 #include <cstring>
 
+#include "core/image/json_writer.h"
+
 namespace faultline::image {
 
 namespace {
@@ -244,6 +246,20 @@ std::string show_bytes(std::string_view bytes) {
       out += fmt::format("\\x{:02x}", static_cast<uint8_t>(c));
   }
   return out + quote;
+}
+
+std::string printable(std::string_view text) {
+  const bool utf8 = is_utf8(text);
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    // C1 controls are two bytes in UTF-8; some terminals obey them.
+    const bool c1 = byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0;
+    if (byte < 0x20 || byte == 0x7f || c1 || (byte >= 0x80 && !utf8)) out += fmt::format("\\x{:02x}", byte);
+    else out += text[i];
+    if (c1) out += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[++i]));
+  }
+  return out;
 }
 
 }  // namespace faultline::image

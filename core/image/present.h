@@ -29,6 +29,9 @@ std::string show_base64(std::string_view bytes);
 // RFC 2045 for text: line ends stay, lines are at most 76 characters.
 std::string show_quoted_printable(std::string_view bytes);
 
+// `text` for a terminal or a log: control characters and bytes that are not UTF-8 as "\x1b".
+std::string printable(std::string_view text);
+
 // A string of bytes that are not UTF-8: b'...' with escapes.
 std::string show_bytes(std::string_view bytes);
 

@@ -124,7 +124,8 @@ def criu(box, program):
 def seen_by_top(box, live):
     """A live source is a server like others to those who watch."""
     told = json.loads(subprocess.run([box.binary, 'top', '--once', '--json'], capture_output=True, text=True, check=True).stdout)['processes']
-    seen = [process for process in told if process['pid'] == live.worker]
+    # Others of this machine are in the list too; in their own pid namespaces they may have the same pids.
+    seen = [process for process in told if process['pid'] == live.worker and process['name'].startswith(live.images + ' ')]
     if len(seen) != 1 or seen[0]['clients'] != 1 or str(live.run.pid) not in seen[0]['name']:
         raise Failed(f'top shows the source, process {live.worker} for {live.run.pid}, as {seen} in {told}')
     with urllib.request.urlopen(f"http://{seen[0]['metrics']}/metrics", timeout=20) as answer:
@@ -194,6 +195,10 @@ def files(box):
 
 def one_client(box):
     live = Live(box, 'alive')
+    # Who only wants to look is refused, and that is no client that has come and gone.
+    looked = subprocess.run([box.binary, 'show', f'faultline://127.0.0.1:{live.port}/'], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if looked.returncode == 0 or 'frozen program' not in looked.stderr:
+        raise Failed(f'show of a live source: {looked.returncode}, {looked.stderr[-300:]}')
     first = live.client()
     try:
         live.client()
