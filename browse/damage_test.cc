@@ -6,6 +6,7 @@
 #include <random>
 
 #include "browse/test_walk.h"
+#include "browse/test_golden.h"
 #include "core/image/scratch_dir.h"
 
 using namespace faultline;
@@ -14,12 +15,11 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kImages = GOLDEN_DIR "/criu-4.2-zoo/images";
 constexpr int kCuts = 16, kFlips = 64;
 
 std::vector<std::string> image_names() {
   std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(kImages))
+  for (const auto& entry : fs::directory_iterator(kGoldenImages))
     if (entry.is_regular_file()) names.push_back(entry.path().filename());
   std::ranges::sort(names);
   return names;
@@ -28,7 +28,7 @@ std::vector<std::string> image_names() {
 // A copy, in which one image at a time is another.
 class Variants {
  public:
-  Variants() { fs::copy(kImages, scratch_.path(), fs::copy_options::recursive); }
+  Variants() { fs::copy(kGoldenImages, scratch_.path(), fs::copy_options::recursive); }
 
   // Nothing but an error that names the checkpoint, or a walk that ends.
   void look(const std::string& name, const std::string& bytes) {
@@ -45,7 +45,7 @@ class Variants {
     CHECK(walked.answers > 0);
     errors_ += walked.errors;
   }
-  void heal(const std::string& name) { scratch_.write(name, image::contents(fs::path(kImages) / name)); }
+  void heal(const std::string& name) { scratch_.write(name, image::contents(fs::path(kGoldenImages) / name)); }
   int count() const { return count_; }
   uint64_t errors() const { return errors_; }
 
@@ -68,7 +68,7 @@ TEST_CASE("every image cut, and with bytes flipped, at more than 2000 places") {
   std::mt19937_64 random(4711);
   const uint64_t before = peak_kib();
   for (const std::string& name : image_names()) {
-    const std::string whole = image::contents(fs::path(kImages) / name);
+    const std::string whole = image::contents(fs::path(kGoldenImages) / name);
     // Of the contents of memory there is nothing to understand, only to be short of.
     const int flips = name.starts_with("pages-") ? 1 : kFlips;
     CAPTURE(name);
@@ -87,7 +87,7 @@ TEST_CASE("every image cut, and with bytes flipped, at more than 2000 places") {
 }
 
 TEST_CASE("an image that is missing harms its own part only") {
-  auto whole_images = images_in(kImages);
+  auto whole_images = images_in(kGoldenImages);
   REQUIRE(whole_images);
   auto whole_snapshot = Snapshot::open(std::move(*whole_images));
   REQUIRE(whole_snapshot);
@@ -95,7 +95,7 @@ TEST_CASE("an image that is missing harms its own part only") {
   for (const std::string& name : image_names()) {
     if (name == "pstree.img" || name == "files.img" || name == "memfd.img") continue;  // of all processes
     image::ScratchDir scratch;
-    fs::copy(kImages, scratch.path(), fs::copy_options::recursive);
+    fs::copy(kGoldenImages, scratch.path(), fs::copy_options::recursive);
     fs::remove(scratch.path() / name);
     auto images = images_in(scratch.path());
     REQUIRE(images);

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "browse/test_golden.h"
 #include "core/image/scratch_dir.h"
 
 using namespace faultline;
@@ -12,23 +13,14 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kImages = GOLDEN_DIR "/criu-4.2-zoo/images";
 constexpr uint32_t kPid = 1736, kChild = 1742;
 constexpr Vaddr kPrivate = 0x7f04bc2c8000;
 
-std::unique_ptr<Snapshot> open(const std::string& path) {
-  auto images = images_in(path);
-  REQUIRE(images);
-  auto snapshot = Snapshot::open(std::move(*images));
-  REQUIRE(snapshot);
-  return std::move(*snapshot);
-}
-
 struct Copy {
-  Copy() { fs::copy(kImages, scratch.path(), fs::copy_options::recursive); }
+  Copy() { fs::copy(kGoldenImages, scratch.path(), fs::copy_options::recursive); }
   // Changes a byte of the page at `at`.
   void touch(Vaddr at) {
-    auto original = open(kImages);
+    auto original = open_for_test(kGoldenImages);
     const auto memory = original->memory(kPid);
     REQUIRE(memory);
     const auto run = (*memory)->run_at(at, at + 1);
@@ -47,7 +39,7 @@ struct Copy {
 
 TEST_CASE("a checkpoint does not differ from itself, nor from its copy") {
   Copy copy;
-  auto a = open(kImages), b = open(kImages), c = open(copy.scratch.path());
+  auto a = open_for_test(kGoldenImages), b = open_for_test(kGoldenImages), c = open_for_test(copy.scratch.path());
   for (Snapshot* other : {b.get(), c.get()}) {
     const auto diff = diff_process(*a, *other, kChild);
     REQUIRE(diff);
@@ -61,7 +53,7 @@ TEST_CASE("changed pages are found where they are") {
   Copy copy;
   copy.touch(kPrivate + 6 * kPageSize + 5);
   copy.touch(kPrivate + 40 * kPageSize);
-  auto a = open(copy.scratch.path()), b = open(kImages);
+  auto a = open_for_test(copy.scratch.path()), b = open_for_test(kGoldenImages);
   const auto diff = diff_process(*a, *b, kPid);
   REQUIRE(diff);
   CHECK(diff->state == ProcessDiff::State::kChanged);
@@ -78,7 +70,7 @@ TEST_CASE("a process that only one has, and one that neither has") {
   Copy copy;
   fs::remove(copy.scratch.path() / "pstree.img");
   fs::remove(copy.scratch.path() / fmt::format("mm-{}.img", kChild));
-  auto a = open(kImages), b = open(copy.scratch.path());
+  auto a = open_for_test(kGoldenImages), b = open_for_test(copy.scratch.path());
   CHECK(all_pids(*a, *b).size() == 3);
   const auto here = diff_process(*a, *b, kChild), there = diff_process(*b, *a, kChild);
   REQUIRE(here);
@@ -94,7 +86,7 @@ TEST_CASE("what is lost is unknown, not changed") {
   Copy copy;
   for (const auto& file : fs::directory_iterator(copy.scratch.path()))
     if (file.path().filename().string().starts_with("pages-")) fs::resize_file(file.path(), 0);
-  auto a = open(copy.scratch.path()), b = open(kImages);
+  auto a = open_for_test(copy.scratch.path()), b = open_for_test(kGoldenImages);
   const auto diff = diff_process(*a, *b, kPid);
   REQUIRE(diff);
   CHECK(diff->changed_pages == 0);

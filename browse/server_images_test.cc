@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "browse/snapshot.h"
+#include "browse/test_golden.h"
 #include "core/image/scratch_dir.h"
 #include "pageserver/catalog.h"
 #include "pageserver/endpoint.h"
@@ -21,12 +22,11 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kImages = GOLDEN_DIR "/criu-4.2-zoo/images";
 
 class Served {
  public:
   Served() {
-    fs::copy(kImages, root_.path() / "zoo", fs::copy_options::recursive);
+    fs::copy(kGoldenImages, root_.path() / "zoo", fs::copy_options::recursive);
     catalog_ = std::make_unique<pageserver::Catalog>(UniqueFd(::open(root_.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
     start(0);
   }
@@ -96,7 +96,7 @@ std::map<Vaddr, std::string> contents_of(Snapshot& snapshot, uint32_t pid) {
 
 TEST_CASE("memory and images are the same from a server, and only what is read is fetched") {
   Served served;
-  auto here = open_snapshot(images_in(kImages)), there = open_snapshot(images_at(served.options("zoo")));
+  auto here = open_snapshot(images_in(kGoldenImages)), there = open_snapshot(images_at(served.options("zoo")));
   CHECK(there->damage().empty());
   REQUIRE(there->processes().size() == here->processes().size());
   CHECK(served.server().counters().requests_demand == 0);
@@ -116,7 +116,7 @@ TEST_CASE("memory and images are the same from a server, and only what is read i
 
 TEST_CASE("bytes in the middle of pages, and over several of them") {
   Served served;
-  auto here = open_snapshot(images_in(kImages)), there = open_snapshot(images_at(served.options("zoo")));
+  auto here = open_snapshot(images_in(kGoldenImages)), there = open_snapshot(images_at(served.options("zoo")));
   const auto a = here->memory(1736), b = there->memory(1736);
   REQUIRE(a);
   REQUIRE(b);

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "browse/test_golden.h"
 #include "core/image/scratch_dir.h"
 
 using namespace faultline;
@@ -13,18 +14,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kImages = GOLDEN_DIR "/criu-4.2-zoo/images";
 // What the program printed about itself (zoo.facts).
 constexpr uint32_t kPid = 1736, kChild = 1742, kZombie = 1741;
 constexpr Vaddr kSecret = 0x560305fc2000, kPrivate = 0x7f04bc2c8000, kSharedMemory = 0x7f04bc4f3000, kMemfd = 0x7f04bc4ef000, kAnswer = 0x560305fc0190;
-
-std::unique_ptr<Snapshot> open(const std::string& path) {
-  auto images = images_in(path);
-  REQUIRE(images);
-  auto snapshot = Snapshot::open(std::move(*images));
-  REQUIRE(snapshot);
-  return std::move(*snapshot);
-}
 
 std::string text_at(const AddressSpace& memory, Vaddr at) {
   std::string bytes(64, '\0');
@@ -36,7 +28,7 @@ std::string text_at(const AddressSpace& memory, Vaddr at) {
 }  // namespace
 
 TEST_CASE("what the program held is found at its addresses") {
-  auto snapshot = open(kImages);
+  auto snapshot = open_for_test(kGoldenImages);
   CHECK(snapshot->processes().size() == 3);
   CHECK(snapshot->damage().empty());
   REQUIRE(snapshot->process(kPid));
@@ -62,7 +54,7 @@ TEST_CASE("what the program held is found at its addresses") {
 }
 
 TEST_CASE("runs follow each other without gaps, and holes are told from data") {
-  auto snapshot = open(kImages);
+  auto snapshot = open_for_test(kGoldenImages);
   const auto memory = snapshot->memory(kPid);
   REQUIRE(memory);
   CHECK((*memory)->run_at(0, kSecret).kind == AddressSpace::Kind::kHole);
@@ -83,7 +75,7 @@ TEST_CASE("runs follow each other without gaps, and holes are told from data") {
 }
 
 TEST_CASE("names of areas are those of /proc/PID/maps") {
-  auto snapshot = open(kImages);
+  auto snapshot = open_for_test(kGoldenImages);
   const auto memory = snapshot->memory(kPid);
   REQUIRE(memory);
   CHECK((*memory)->area_at(kMemfd)->path == "/memfd:zoo-memfd (deleted)");
@@ -96,12 +88,12 @@ TEST_CASE("names of areas are those of /proc/PID/maps") {
 
 TEST_CASE("what is damaged harms its own part only") {
   image::ScratchDir scratch;
-  fs::copy(kImages, scratch.path(), fs::copy_options::recursive);
+  fs::copy(kGoldenImages, scratch.path(), fs::copy_options::recursive);
   const auto pagemap = scratch.path() / fmt::format("pagemap-{}.img", kPid);
   fs::resize_file(pagemap, fs::file_size(pagemap) / 2 + 1);
   fs::remove(scratch.path() / fmt::format("mm-{}.img", kChild));
   fs::remove(scratch.path() / "inventory.img");
-  auto snapshot = open(scratch.path());
+  auto snapshot = open_for_test(scratch.path());
   CHECK(snapshot->damage().size() == 1);
   const auto memory = snapshot->memory(kPid);
   REQUIRE(memory);
@@ -115,10 +107,10 @@ TEST_CASE("what is damaged harms its own part only") {
 
 TEST_CASE("pages that a file does not have are lost, not zeros") {
   image::ScratchDir scratch;
-  fs::copy(kImages, scratch.path(), fs::copy_options::recursive);
+  fs::copy(kGoldenImages, scratch.path(), fs::copy_options::recursive);
   for (const auto& file : fs::directory_iterator(scratch.path()))
     if (file.path().filename().string().starts_with("pages-")) fs::resize_file(file.path(), 0);
-  auto snapshot = open(scratch.path());
+  auto snapshot = open_for_test(scratch.path());
   const auto memory = snapshot->memory(kPid);
   REQUIRE(memory);
   char byte = 0;
@@ -128,9 +120,9 @@ TEST_CASE("pages that a file does not have are lost, not zeros") {
 
 TEST_CASE("the list of processes may be missing") {
   image::ScratchDir scratch;
-  fs::copy(kImages, scratch.path(), fs::copy_options::recursive);
+  fs::copy(kGoldenImages, scratch.path(), fs::copy_options::recursive);
   fs::remove(scratch.path() / "pstree.img");
-  auto snapshot = open(scratch.path());
+  auto snapshot = open_for_test(scratch.path());
   CHECK(snapshot->damage().size() == 1);
   CHECK(snapshot->processes().size() == 2);
   CHECK(snapshot->memory(kPid));

@@ -7,6 +7,7 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
 
+#include "browse/test_golden.h"
 #include "core/image/scratch_dir.h"
 
 using namespace faultline;
@@ -15,17 +16,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kImages = GOLDEN_DIR "/criu-4.2-zoo/images";
 // What the program printed about itself (zoo.facts).
 constexpr uint32_t kPid = 1736, kThread = 1738, kZombie = 1741, kChild = 1742;
-
-std::unique_ptr<Snapshot> open(const std::string& path) {
-  auto images = images_in(path);
-  REQUIRE(images);
-  auto snapshot = Snapshot::open(std::move(*images));
-  REQUIRE(snapshot);
-  return std::move(*snapshot);
-}
 
 template <typename File>
 const File& named(std::span<const File> files, std::string_view name) {
@@ -65,7 +57,7 @@ bool holds(const std::string& text, std::string_view part) { return text.find(pa
 }  // namespace
 
 TEST_CASE("texts of a process") {
-  auto snapshot = open(kImages);
+  auto snapshot = open_for_test(kGoldenImages);
   using namespace std::string_literals;
   CHECK(task_text(*snapshot, kPid, "cmdline") == "./zoo\0"s);
   CHECK(task_text(*snapshot, kPid, "comm") == "zoo\n");
@@ -83,7 +75,7 @@ TEST_CASE("texts of a process") {
 }
 
 TEST_CASE("areas") {
-  auto snapshot = open(kImages);
+  auto snapshot = open_for_test(kGoldenImages);
   const std::string maps = task_text(*snapshot, kPid, "maps");
   CHECK(holds(maps, "7f04bc4f3000-7f04bc4fb000 rw-s 00000000 00:01 18834 "));
   CHECK(holds(maps, " /dev/zero (deleted)\n"));
@@ -99,7 +91,7 @@ TEST_CASE("areas") {
 }
 
 TEST_CASE("a zombie has what its parent would see, and no memory") {
-  auto snapshot = open(kImages);
+  auto snapshot = open_for_test(kGoldenImages);
   for (const char* name : {"cmdline", "environ", "maps", "smaps", "auxv"}) CHECK(task_text(*snapshot, kZombie, name).empty());
   CHECK(holds(task_text(*snapshot, kZombie, "status"), "State:\tZ (zombie)\n"));
   CHECK_FALSE(holds(task_text(*snapshot, kZombie, "status"), "VmSize"));
@@ -110,7 +102,7 @@ TEST_CASE("a zombie has what its parent would see, and no memory") {
 }
 
 TEST_CASE("texts of threads") {
-  auto snapshot = open(kImages);
+  auto snapshot = open_for_test(kGoldenImages);
   CHECK(holds(thread_text(*snapshot, kPid, "regs.json"), "\"rip\": \"0x7f04bc3dedf0"));
   CHECK(holds(thread_text(*snapshot, kThread, "regs.txt"), "rsp            0x7f04"));
   CHECK(holds(thread_text(*snapshot, kThread, "status"), "Pid:\t1738\n"));
@@ -119,7 +111,7 @@ TEST_CASE("texts of threads") {
 }
 
 TEST_CASE("descriptors") {
-  auto snapshot = open(kImages);
+  auto snapshot = open_for_test(kGoldenImages);
   std::map<std::string, std::string> told;  // by the path
   for (const image::FdinfoEntry& fd : **snapshot->fds(kPid)) {
     auto text = fdinfo_text(*snapshot, fd);
@@ -138,7 +130,7 @@ TEST_CASE("descriptors") {
 }
 
 TEST_CASE("objects that tasks share") {
-  auto snapshot = open(kImages);
+  auto snapshot = open_for_test(kGoldenImages);
   CHECK(*object(*snapshot, "pipes", "1053331") == "bytes in a pipe");
   CHECK(*object(*snapshot, "pipes", "1052591") == "");
   CHECK(*object(*snapshot, "sockets", "1053333.queue") == "bytes in a socket");
@@ -157,7 +149,7 @@ TEST_CASE("objects that tasks share") {
 
 TEST_CASE("contents of deleted files that are given in pieces") {
   const image::ScratchDir scratch;
-  fs::copy(kImages, scratch.path(), fs::copy_options::recursive);
+  fs::copy(kGoldenImages, scratch.path(), fs::copy_options::recursive);
   const auto ghost = [&](std::vector<std::pair<uint64_t, std::string>> chunks) {
     const auto dir = scratch.dir();
     auto writer = image::Writer::create(dir, "ghost-file-1.img", image::kGhostFile);
@@ -168,7 +160,7 @@ TEST_CASE("contents of deleted files that are given in pieces") {
       REQUIRE(writer->payload(std::as_bytes(std::span(bytes))));
     }
     REQUIRE(writer->close());
-    return object(*open(scratch.path()), "files", "ghost-1");
+    return object(*open_for_test(scratch.path()), "files", "ghost-1");
   };
   std::string wanted(20000, '\0');
   wanted.replace(4096, 5, "piece").replace(19995, 5, "end..");
@@ -180,7 +172,7 @@ TEST_CASE("contents of deleted files that are given in pieces") {
 
 TEST_CASE("namespaces, cgroups, terminals") {
   const image::ScratchDir scratch;
-  fs::copy(kImages, scratch.path(), fs::copy_options::recursive);
+  fs::copy(kGoldenImages, scratch.path(), fs::copy_options::recursive);
   const auto dir = scratch.dir();
   REQUIRE(image::write_one(dir, "utsns-11.img", image::kUtsns, image::UtsnsEntry{.nodename = "host", .domainname = "(none)"}));
   image::MntEntry mount{.fstype = 5, .mnt_id = 29, .root_dev = (253 << 20) | 3, .parent_mnt_id = 1, .flags = 1 << 1, .root = "/", .mountpoint = "/a b", .source = "tmpfs", .options = "size=4k"};
@@ -190,13 +182,13 @@ TEST_CASE("namespaces, cgroups, terminals") {
   REQUIRE(image::write_one(dir, "netdev-13.img", image::kNetdev, image::NetDeviceEntry{.type = image::NdType::LOOPBACK, .ifindex = 1, .mtu = 65536, .flags = 0x9, .name = "lo"}));
   scratch.write("nftables-13.img", "table inet t {}\n");
   image::CgroupEntry groups;
-  const auto set = (*open(kImages)->core(kPid))->thread_core->cg_set;
+  const auto set = (*open_for_test(kGoldenImages)->core(kPid))->thread_core->cg_set;
   groups.sets.push_back({.id = set.value_or(0), .ctls = {{.name = "", .path = "/two"}, {.name = "cpu,cpuacct", .path = "/one"}, {.name = "name=systemd", .path = "/s"}}});
   REQUIRE(image::write_one(dir, "cgroup.img", image::kCgroup, groups));
   image::TtyInfoEntry tty{.id = 6, .type = image::TtyType::PTY, .sid = kPid, .pgrp = kChild, .rdev = 0x8803};
   tty.pty = image::TtyPtyEntry{.index = 3};
   REQUIRE(image::write_one(dir, "tty-info.img", image::kTtyInfo, tty));
-  auto snapshot = open(scratch.path());
+  auto snapshot = open_for_test(scratch.path());
   CHECK(names(*snapshot, "ns") == std::vector<std::string>{"mnt-12", "net-13", "net-13.nftables", "time-0", "uts-11"});
   CHECK(*object(*snapshot, "ns", "uts-11") == "nodename: host\ndomainname: (none)\n");
   CHECK(*object(*snapshot, "ns", "mnt-12") == "29 1 253:3 / /a\\040b rw,nosuid shared:7 - tmpfs tmpfs rw,size=4k\n");
@@ -209,14 +201,14 @@ TEST_CASE("namespaces, cgroups, terminals") {
 
 TEST_CASE("what is missing is an error for its own texts only") {
   const image::ScratchDir scratch;
-  fs::copy(kImages, scratch.path(), fs::copy_options::recursive);
+  fs::copy(kGoldenImages, scratch.path(), fs::copy_options::recursive);
   fs::remove(scratch.path() / "mm-1736.img");
-  auto snapshot = open(scratch.path());
+  auto snapshot = open_for_test(scratch.path());
   CHECK(named(task_files(), "maps").make(*snapshot, *snapshot->process(kPid)).error().code == ENOENT);
   CHECK(holds(task_text(*snapshot, kPid, "status"), "Name:\tzoo\n"));
   CHECK(task_text(*snapshot, kPid, "comm") == "zoo\n");
   fs::remove(scratch.path() / "files.img");
-  snapshot = open(scratch.path());
+  snapshot = open_for_test(scratch.path());
   CHECK(task_text(*snapshot, kPid, "comm") == "zoo\n");
   CHECK(*object(*snapshot, "pipes", "1053331") == "bytes in a pipe");
 }

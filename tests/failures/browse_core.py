@@ -1,4 +1,4 @@
-# about: gdb, eu-stack, eu-readelf and readelf find the threads, stacks, values and files of a dumped program in its core
+# about: gdb, eu-stack, eu-readelf and readelf find the threads, stacks, values and files of a dumped program in the core of its mounted checkpoint
 # modes: check
 # timeout: 120
 import json
@@ -9,28 +9,24 @@ import subprocess
 
 from box import Failed, Skipped
 from drive import Run, compile_program
+from mounts import Mounted, ready_to_mount
 
 
 def check(box):
     for tool in ('gdb', 'eu-stack', 'eu-readelf', 'readelf'):
         if not shutil.which(tool):
             raise Skipped(f'{tool} is not installed')
+    ready_to_mount()
     plain = box.programs
     for how in ('dynamic', 'static'):
         box.programs = compile_program(box, 'browse_core.c', f'threads_{how}', '-O0', *(['-static'] if how == 'static' else []))
         run = Run(box, f'threads_{how}')
         images = run.box.path('images')
         box.must('dump', box.dump(run.pid, '-R', images=images))
-        core = write_core(box, os.path.join(plain, '..', 'browse', 'core_tool'), images, run.pid)
-        examine(os.path.join(box.programs, run.name), core, run, how)
+        with Mounted(box, images=images) as mounted:
+            examine(os.path.join(box.programs, run.name), mounted.path('tasks', str(run.pid), 'core'), run, how)
         run.unharmed('after the dump')
     box.programs = plain
-
-
-def write_core(box, tool, images, pid):
-    core = box.path('core')
-    subprocess.run([tool, images, str(pid), core], check=True, stdin=subprocess.DEVNULL)
-    return core
 
 
 def told(*words):

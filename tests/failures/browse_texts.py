@@ -4,11 +4,11 @@
 import os
 import re
 import signal
-import subprocess
 
 from box import Failed
 from drive import _Plain
 from modes import Program
+from mounts import Mounted, ready_to_mount
 import witness
 
 PROGRAM = r'''
@@ -89,16 +89,16 @@ UNTOLD = ('mnt_id', 'eventfd-id', 'it_value', 'ino')  # of fdinfo: what images d
 
 
 def check(box):
+    ready_to_mount()
     pid = Program(box, ['/usr/bin/python3', '-c', PROGRAM, box.dir], _Plain()).start()
     box.must('dump', box.dump(pid, '-s'))
-    root = box.path('texts')
-    os.mkdir(root)
-    subprocess.run([os.path.join(box.programs, '..', 'browse', 'text_tool'), box.images, root], check=True, stdin=subprocess.DEVNULL)
     pids = witness.tree_of(pid)
-    equal('tasks', [str(one) for one in sorted(pids)], sorted(os.listdir(f'{root}/tasks'), key=int))
-    for one in pids:
-        compare_process(f'/proc/{one}', f'{root}/tasks/{one}')
-    objects(root, pid)
+    with Mounted(box) as mounted:
+        root = mounted.where
+        equal('tasks', [str(one) for one in sorted(pids)], sorted(os.listdir(f'{root}/tasks'), key=int))
+        for one in pids:
+            compare_process(f'/proc/{one}', f'{root}/tasks/{one}')
+        objects(root, pid)
     if FOUND:
         raise Failed(f'{len(FOUND)} differences: ' + '; '.join(FOUND[:10]))
     for one in pids:
