@@ -82,8 +82,10 @@ TEST_CASE("every image cut, and with bytes flipped, at more than 2000 places") {
   }
   CHECK(variants.count() >= 2000);
   CHECK(variants.errors() > 1000);
-  // No announced size was believed.
+  // No announced size was believed. (The address sanitizer keeps what was freed.)
+#ifndef __SANITIZE_ADDRESS__
   CHECK(peak_kib() - before < 64 << 10);
+#endif
 }
 
 TEST_CASE("an image that is missing harms its own part only") {

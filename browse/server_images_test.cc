@@ -7,6 +7,7 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <map>
+#include <mutex>
 #include <thread>
 
 #include "browse/snapshot.h"
@@ -143,15 +144,20 @@ TEST_CASE("many threads share few connections") {
   REQUIRE(memory);
   std::vector<std::thread> threads;
   std::atomic<int> good = 0;
+  std::mutex mutex;
+  std::string failure;  // the last one
   for (int i = 0; i < 16; ++i)
     threads.emplace_back([&] {
       for (int k = 0; k < 20; ++k) {
         char text[64];
         const auto n = (*memory)->read(0x560305fc2000, std::as_writable_bytes(std::span(text)));
         good += n && std::string_view(text).starts_with("the first page holds this sentence");
+        std::lock_guard lock(mutex);
+        if (!n) failure = n.error().what;
       }
     });
   for (std::thread& thread : threads) thread.join();
+  CHECK(failure == "");
   CHECK(good == 16 * 20);
 }
 

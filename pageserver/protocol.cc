@@ -85,6 +85,8 @@ void seal(FrameHeader& header, std::span<const std::byte> first, std::span<const
     return;
   }
   XXH3_state_t state;
+  // Without it, a state whose memory happens to hold this very seed is taken for one that has been made ready for it.
+  XXH3_INITSTATE(&state);
   XXH3_64bits_reset_withSeed(&state, seed_of(header));
   XXH3_64bits_update(&state, first.data(), first.size());
   XXH3_64bits_update(&state, second.data(), second.size());

@@ -102,6 +102,30 @@ TEST_CASE("a run whose contents cannot be so many pages is refused") {
   CHECK_FALSE(decodes(header, (kMaxRunPages + 1) * kPageSize));
 }
 
+// Leaves memory below the stack pointer as no call would: zeros, and one word.
+[[gnu::noinline]] void leave_on_stack(size_t where, uint64_t word) {
+  volatile uint64_t stack[512];
+  for (size_t i = 0; i < std::size(stack); ++i) stack[i] = i == where ? word : 0;
+}
+
+TEST_CASE("what an earlier call has left on the stack does not change a check") {
+  const std::string first(32, 'a'), second(4096, 'b');
+  FrameHeader header = {.length = 0, .type = FrameType::kPages, .flags = 0, .id = 5, .check = 0};
+  seal(header, bytes_of(first), bytes_of(second));
+  const uint64_t right = header.check;
+  REQUIRE(intact(header, bytes_of(first + second)));
+  // The seed: the header's two words before the check, one over the other.
+  uint64_t words[2];
+  std::memcpy(words, &header, sizeof words);
+  unsigned wrong = 0;
+  for (size_t where = 0; where < 512; ++where) {
+    leave_on_stack(where, words[0] ^ words[1]);
+    seal(header, bytes_of(first), bytes_of(second));
+    wrong += header.check != right;
+  }
+  CHECK(wrong == 0);
+}
+
 TEST_CASE("hello is a request that CRIU answers") {
   CHECK(hello().command == kCriuParent);
   CHECK(is_hello(hello()) == kVersion);

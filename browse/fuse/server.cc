@@ -117,6 +117,7 @@ Result<void> Server::mount() {
 Server::~Server() {
   if (session_) unmount();
   for (auto& thread : threads_) thread.join();
+  if (session_) fuse_session_unmount(session_.get());  // finds it unmounted, and forgets where that was
 }
 
 bool Server::unmount() {
