@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 
+EXAMPLE = '/usr/share/doc/libfuse3-dev/examples/passthrough_ll.c'
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -79,6 +80,27 @@ class Mount:
             return int(re.search(r'VmHWM:\s+(\d+)', f.read()).group(1)) / 1024
 
 
+class PassThrough:
+    """A folder through libfuse's own example, built from the source that Debian's libfuse3-dev brings; read anew at each open(2)."""
+
+    def __init__(self, folder, source):
+        self.source, self.where, self.program = source, os.path.join(folder, 'passthrough'), os.path.join(folder, 'passthrough_ll')
+        os.mkdir(self.where)
+        run('sh', '-c', f'gcc -O2 -w {EXAMPLE} $(pkg-config --cflags --libs fuse3) -o {self.program}')
+
+    def __enter__(self):
+        self.server = subprocess.Popen([self.program, '-f', '-o', f'source={self.source}', self.where], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not os.path.ismount(self.where):
+            if self.server.poll() is not None:
+                raise Failed('passthrough_ll ended')
+            time.sleep(0.002)
+        return self
+
+    def __exit__(self, *_):
+        run('umount', self.where)
+        self.server.wait()
+
+
 class Bench:
     def __init__(self, options, folder):
         self.options, self.folder = options, folder
@@ -134,6 +156,7 @@ class Bench:
         pages = os.path.join(self.big.images, 'pages-1.img')
         length = self.mib << 20
         self.say(f'limit: cat of the pages file, {self.mib} MiB', 'GB/s', lambda: self.rate(pages))
+        self.passed_through(length)
         self.say('cat of the area, a fresh mount', 'GB/s', lambda: self.fresh(lambda mount: self.rate(mount.largest())))
 
         def again(mount):
@@ -153,6 +176,15 @@ class Bench:
             self.seconds('grep', '-rc', 'no such text', os.path.join(mount.where, 'tasks'), status=(2,))
             return mount.memory()
         self.say('most memory of the server after that', 'MiB', lambda: self.fresh(memory), 1)
+
+    def passed_through(self, length):
+        if not os.path.exists(EXAMPLE):
+            print(f'there is no {EXAMPLE} (Debian: libfuse3-dev): libfuse is not measured', flush=True)
+            return
+        with PassThrough(self.folder, self.big.images) as example:
+            pages = os.path.join(example.where, 'pages-1.img')
+            self.say("limit: cat of the pages file through libfuse's passthrough_ll", 'GB/s', lambda: self.rate(pages))
+            self.say('limit: random reads of 4 KiB through that, 1 reader', '1000/s', lambda: self.random(pages, 0, length, 1), 1)
 
     def debugged(self):
         mib = 512 if self.options.quick else 4096
