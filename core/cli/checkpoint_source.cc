@@ -3,9 +3,6 @@
 #include "browse/server_images.h"
 #include "core/cli/option_readers.h"
 #include "core/cli/page_server_link.h"
-#include "pageserver/connecting_stream.h"
-#include "pageserver/endpoint.h"
-#include "pageserver/protocol.h"
 
 namespace faultline::cli {
 
@@ -15,7 +12,7 @@ constexpr std::string_view kScheme = "faultline://";
 
 struct Place {
   std::string host;
-  int port;
+  uint16_t port;
   std::string checkpoint;
 };
 
@@ -31,7 +28,7 @@ Result<Place> place_of(std::string_view url) {
   auto port = read_number(address.substr(colon + 1), 1);
   if (!port) return wrap(port.error(), "{}: the port", url);
   if (*port > UINT16_MAX) return error(EINVAL, "{}: {} is no port; the highest is {}", url, *port, UINT16_MAX);
-  return Place{std::string(host), *port, std::string(slash == std::string_view::npos ? "" : rest.substr(slash + 1))};
+  return Place{std::string(host), static_cast<uint16_t>(*port), std::string(slash == std::string_view::npos ? "" : rest.substr(slash + 1))};
 }
 
 }  // namespace
@@ -44,16 +41,13 @@ Result<CheckpointSource> checkpoint_source(const std::string& where, const Optio
   }
   const Place place = TRY(place_of(where));
   source.tls = TRY(tls_context(o));
-  auto addresses = TRY(pageserver::resolve(place.host, static_cast<uint16_t>(place.port)));
-  for (const auto& address : addresses) TRY(check_network(address, o));
+  PageServerLink link = TRY(link_page_server(place.host, place.port, source.tls.get(), o));
   browse::ServerOptions options;
+  options.connect = std::move(link.connect);
   options.checkpoint = place.checkpoint;
+  options.compressions = link.compressions;
   options.timeout = std::chrono::seconds(o.page_timeout);
   options.name = where;
-  if (!pageserver::is_loopback(addresses.front())) options.compressions = pageserver::kOfferLz4 | pageserver::kOfferZstd;
-  options.connect = [addresses, tls = source.tls.get(), peer = o.tls_no_cn_verify ? std::string() : place.host] {
-    return Result<std::unique_ptr<pageserver::Stream>>(pageserver::connecting_stream(addresses, tls, peer));
-  };
   source.images = TRY(browse::images_at(std::move(options)));
   return source;
 }

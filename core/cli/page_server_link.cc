@@ -3,6 +3,8 @@
 #include <poll.h>
 
 #include "core/base/log.h"
+#include "pageserver/connecting_stream.h"
+#include "pageserver/protocol.h"
 
 namespace faultline::cli {
 
@@ -47,6 +49,18 @@ Result<std::unique_ptr<pageserver::Stream>> connect_page_server(const Options& o
   auto stream = TRY(pageserver::tls_stream(std::move(socket), *tls, pageserver::TlsRole::kClient, o.tls_no_cn_verify ? "" : o.address));
   TRY(shake_hands(*stream));
   return stream;
+}
+
+Result<PageServerLink> link_page_server(const std::string& host, uint16_t port, const pageserver::TlsContext* tls, const Options& o) {
+  const auto addresses = TRY(pageserver::resolve(host, port));
+  for (const auto& address : addresses) TRY(check_network(address, o));
+  PageServerLink link;
+  link.connect = [addresses, tls, peer = o.tls_no_cn_verify ? std::string() : host] {
+    return Result<std::unique_ptr<pageserver::Stream>>(pageserver::connecting_stream(addresses, tls, peer));
+  };
+  link.name = pageserver::text_of(addresses.front());
+  link.compressions = pageserver::is_loopback(addresses.front()) ? 0 : pageserver::kOfferLz4 | pageserver::kOfferZstd;
+  return link;
 }
 
 std::string wanted_client(const Options& o) {

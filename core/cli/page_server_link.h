@@ -1,6 +1,8 @@
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <string>
 
 #include "core/base/result.h"
 #include "core/cli/options.h"
@@ -16,6 +18,17 @@ Result<std::unique_ptr<pageserver::TlsContext>> tls_context(const Options& optio
 // The connection to the page server that --address and --port, or --ps-socket, tell. `tls` may be nullptr, and must outlive the stream.
 // Errors: those of the connection; EPERM if memory must not go there unencrypted.
 Result<std::unique_ptr<pageserver::Stream>> connect_page_server(const Options& options, const pageserver::TlsContext* tls);
+
+// How connections to a page server are begun, again and again.
+struct PageServerLink {
+  std::function<Result<std::unique_ptr<pageserver::Stream>>()> connect;  // the connection may still be in the making
+  std::string name;       // the address, for messages
+  uint32_t compressions;  // that are worth while on the way (pageserver::kOffer...)
+};
+
+// To `host`, which is looked up once. `tls` may be nullptr, and must outlive `connect` and its streams.
+// Errors: those of the name; EPERM if memory must not come from there unencrypted.
+Result<PageServerLink> link_page_server(const std::string& host, uint16_t port, const pageserver::TlsContext* tls, const Options& options);
 
 // The name that a client's certificate must have at our server: --address, as with CRIU, unless that means no machine (a wildcard), names are
 // not compared, or --allow lists those who may. Empty: any.

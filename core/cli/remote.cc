@@ -9,8 +9,6 @@
 
 #include "core/base/log.h"
 #include "core/cli/page_server_link.h"
-#include "pageserver/connecting_stream.h"
-#include "pageserver/endpoint.h"
 #include "pageserver/listing.h"
 
 namespace faultline::cli {
@@ -71,13 +69,10 @@ Result<std::unique_ptr<RemoteServer>> remote_server(const Options& o) {
     return server;
   }
   server->tls = TRY(tls_context(o));
-  auto addresses = TRY(pageserver::resolve(o.address, static_cast<uint16_t>(o.port)));
-  for (const auto& address : addresses) TRY(check_network(address, o));
-  options.name = pageserver::text_of(addresses.front());
-  if (!pageserver::is_loopback(addresses.front())) options.client.compressions = pageserver::kOfferLz4 | pageserver::kOfferZstd;
-  options.connect = [addresses, tls = server->tls.get(), peer = o.tls_no_cn_verify ? std::string() : o.address] {
-    return Result<std::unique_ptr<pageserver::Stream>>(pageserver::connecting_stream(addresses, tls, peer));
-  };
+  PageServerLink link = TRY(link_page_server(o.address, static_cast<uint16_t>(o.port), server->tls.get(), o));
+  options.connect = std::move(link.connect);
+  options.name = std::move(link.name);
+  options.client.compressions = link.compressions;
   return server;
 }
 
