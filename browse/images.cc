@@ -19,18 +19,6 @@ class ImagesInDirectory : public Images {
   const std::vector<File>& files() const override { return files_; }
   Result<const image::ImageDir*> with(const std::string&) override { return &dir_; }
 
-  Result<size_t> read_raw(const File& file, uint64_t offset, std::span<std::byte> to) override {
-    const UniqueFd fd = TRY(dir_.open_file(file.name, O_RDONLY | O_NONBLOCK));
-    size_t done = 0;
-    while (done < to.size()) {
-      const ssize_t n = ::pread(fd.get(), to.data() + done, to.size() - done, static_cast<off_t>(offset + done));
-      if (n < 0) return sys_error("{}/{}", dir_.name(), file.name);
-      if (n == 0) break;
-      done += static_cast<size_t>(n);
-    }
-    return done;
-  }
-
   Result<std::shared_ptr<const StoredPages>> memory(const std::string& pagemap) override { return stored_pages_in(dir_, pagemap); }
 
  private:
@@ -43,6 +31,18 @@ class ImagesInDirectory : public Images {
 const Images::File* Images::file(std::string_view name) const {
   const auto at = std::ranges::lower_bound(files(), name, {}, &File::name);
   return at != files().end() && at->name == name ? &*at : nullptr;
+}
+
+Result<size_t> Images::read_raw(const File& file, uint64_t offset, std::span<std::byte> to) {
+  const UniqueFd fd = TRY(TRY(with(file.name))->open_file(file.name, O_RDONLY | O_NONBLOCK));
+  size_t done = 0;
+  while (done < to.size()) {
+    const ssize_t n = ::pread(fd.get(), to.data() + done, to.size() - done, static_cast<off_t>(offset + done));
+    if (n < 0) return sys_error("{}/{}", name(), file.name);
+    if (n == 0) break;
+    done += static_cast<size_t>(n);
+  }
+  return done;
 }
 
 Result<std::unique_ptr<Images>> images_in(const std::string& path) {

@@ -30,7 +30,7 @@ class Images {
   // Errors: ENOENT only where reading is what tells (an absent file in a directory is found by whoever opens it); those of fetching.
   virtual Result<const image::ImageDir*> with(const std::string& name) = 0;
   // Reads one of files() as it is. Gives fewer bytes only at the end of the file. Errors: EIO, those of fetching.
-  virtual Result<size_t> read_raw(const File& file, uint64_t offset, std::span<std::byte> to) = 0;
+  Result<size_t> read_raw(const File& file, uint64_t offset, std::span<std::byte> to);
   // The pages that are stored for the memory of a process ("pagemap-PID.img"), or for shared memory ("pagemap-shmem-ID.img").
   // Errors: ENOENT if there is no such image.
   virtual Result<std::shared_ptr<const StoredPages>> memory(const std::string& pagemap) = 0;

@@ -22,15 +22,6 @@ constexpr unsigned kMaxConnections = 4;
 
 bool is_pages(std::string_view name) { return name.starts_with("pages-"); }
 
-// "pagemap-PID.img", "pagemap-shmem-ID.img"
-std::optional<pageserver::ObjectId> object_of(std::string_view pagemap) {
-  constexpr std::string_view kTask = "pagemap-", kShared = "pagemap-shmem-";
-  const bool shared = pagemap.starts_with(kShared);
-  uint64_t id = 0;
-  if (std::sscanf(std::string(pagemap.substr(shared ? kShared.size() : kTask.size())).c_str(), "%lu", &id) != 1 || id >> 55) return std::nullopt;
-  return pageserver::object_id(id, shared ? pageserver::kSharedMemory : pageserver::kTaskMemory);
-}
-
 // Connections to one checkpoint of a server, made when they are needed. Safe from any thread.
 class Connections {
  public:
@@ -167,16 +158,8 @@ class ImagesAtServer : public Images {
     return &dir_.dir();
   }
 
-  Result<size_t> read_raw(const File& file, uint64_t offset, std::span<std::byte> to) override {
-    const image::ImageDir& dir = *TRY(with(file.name));
-    const UniqueFd fd = TRY(dir.open_file(file.name, O_RDONLY));
-    const ssize_t n = ::pread(fd.get(), to.data(), to.size(), static_cast<off_t>(offset));
-    if (n < 0) return sys_error("{}/{}", name(), file.name);
-    return static_cast<size_t>(n);
-  }
-
   Result<std::shared_ptr<const StoredPages>> memory(const std::string& pagemap) override {
-    const auto object = object_of(pagemap);
+    const auto object = pageserver::object_of_pagemap(pagemap);
     if (!object || !file(pagemap)) return error(ENOENT, "{}/{}: this image is missing", name(), pagemap);
     image::PagemapPart part = image::read_pagemap(*TRY(with(pagemap)), pagemap, false);
     std::vector<image::Extent> extents;

@@ -1,8 +1,7 @@
 #include "pageserver/listing.h"
 
+#include <charconv>
 #include <sstream>
-
-#include "pageserver/protocol.h"
 
 namespace faultline::pageserver {
 
@@ -22,6 +21,23 @@ Result<std::vector<Listed>> parse_listing(const std::string& text) {
   }
   if (!lines.eof()) return error(EBADMSG, "the page server's list of images is malformed");
   return files;
+}
+
+std::string pagemap_name(ObjectId object) {
+  return fmt::format("pagemap-{}{}.img", type_of(object) == kSharedMemory ? "shmem-" : "", id_of(object));
+}
+
+std::optional<ObjectId> object_of_pagemap(std::string_view name) {
+  constexpr std::string_view kPrefix = "pagemap-", kShared = "shmem-", kEnd = ".img";
+  if (!name.starts_with(kPrefix) || !name.ends_with(kEnd) || name.size() <= kPrefix.size() + kEnd.size()) return std::nullopt;
+  std::string_view number = name.substr(kPrefix.size(), name.size() - kPrefix.size() - kEnd.size());
+  const bool shared = number.starts_with(kShared);
+  if (shared) number.remove_prefix(kShared.size());
+  uint64_t id = 0;
+  const auto [end, code] = std::from_chars(number.data(), number.data() + number.size(), id);
+  if (code != std::errc() || end != number.data() + number.size() || id >> 55) return std::nullopt;
+  const ObjectId object = object_id(id, shared ? kSharedMemory : kTaskMemory);
+  return pagemap_name(object) == name ? std::optional(object) : std::nullopt;  // not 007
 }
 
 }  // namespace faultline::pageserver

@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <charconv>
 #include <set>
 
 namespace faultline::pageserver {
@@ -65,23 +64,6 @@ ServedFile lean_pagemap(const image::PageIndex& index, uint32_t pages_id) {
 }
 
 }  // namespace
-
-std::string pagemap_name(ObjectId object) {
-  return fmt::format("pagemap-{}{}.img", type_of(object) == kSharedMemory ? "shmem-" : "", id_of(object));
-}
-
-std::optional<ObjectId> object_of_pagemap(std::string_view name) {
-  constexpr std::string_view kPrefix = "pagemap-", kShared = "shmem-", kEnd = ".img";
-  if (!name.starts_with(kPrefix) || !name.ends_with(kEnd) || name.size() <= kPrefix.size() + kEnd.size()) return std::nullopt;
-  std::string_view number = name.substr(kPrefix.size(), name.size() - kPrefix.size() - kEnd.size());
-  const bool shared = number.starts_with(kShared);
-  if (shared) number.remove_prefix(kShared.size());
-  uint64_t id = 0;
-  const auto [end, code] = std::from_chars(number.data(), number.data() + number.size(), id);
-  if (code != std::errc() || end != number.data() + number.size() || id >> 55) return std::nullopt;
-  const ObjectId object = object_id(id, shared ? kSharedMemory : kTaskMemory);
-  return pagemap_name(object) == name ? std::optional(object) : std::nullopt;  // not 007
-}
 
 Result<StoredSource::Version> StoredSource::version_of(const image::ImageDir& dir) {
   const UniqueFd fd = TRY(dir.open_file(kInventoryFile, O_RDONLY | O_NONBLOCK));

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "core/image/page_index.h"
+#include "pageserver/listing.h"
 #include "pageserver/page_source.h"
 
 namespace faultline::pageserver {
@@ -52,9 +53,5 @@ class StoredSource : public PageSource {
   std::optional<LeanFiles> lean_;
   std::shared_ptr<const std::string> list_;
 };
-
-// The name of the image that tells where the pages of an object are, and back. nullopt: the name is not that of such an image.
-std::string pagemap_name(ObjectId object);
-std::optional<ObjectId> object_of_pagemap(std::string_view name);
 
 }  // namespace faultline::pageserver

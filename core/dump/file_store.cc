@@ -8,6 +8,7 @@
 
 #include "core/dump/page_store.h"
 #include "core/image/checkpoint.h"
+#include "pageserver/listing.h"
 
 namespace faultline::dump {
 
@@ -77,7 +78,7 @@ class FileStore final : public PageStore {
   Result<void> begin(pageserver::ObjectId object) override {
     name_ = fmt::format("pages-{}.img", ++pages_id_);
     pages_ = TRY(dir_.open_file(name_, O_RDWR | O_CREAT | O_TRUNC));
-    pagemap_ = TRY(image::Writer::create(dir_, pagemap_name(object), image::kPagemap));
+    pagemap_ = TRY(image::Writer::create(dir_, pageserver::pagemap_name(object), image::kPagemap));
     TRY(pagemap_->put(image::PagemapHead{.pages_id = pages_id_}));
     offset_ = 0;
     return {};
@@ -136,11 +137,6 @@ class FileStore final : public PageStore {
 };
 
 }  // namespace
-
-std::string pagemap_name(pageserver::ObjectId object) {
-  const bool shared = pageserver::type_of(object) == pageserver::kSharedMemory;
-  return fmt::format("pagemap-{}{}.img", shared ? "shmem-" : "", pageserver::id_of(object));
-}
 
 std::unique_ptr<PageStore> file_store(const image::ImageDir& dir, bool sync, Written written) {
   return std::make_unique<FileStore>(dir, sync, std::move(written));

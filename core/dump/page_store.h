@@ -39,9 +39,6 @@ class PageStore {
   virtual Result<void> finish() = 0;
 };
 
-// The image that tells which pages of an object are stored.
-std::string pagemap_name(pageserver::ObjectId object);
-
 // pagemap-*.img and pages-*.img in `dir`. With `sync`, pages are on their way to the disk from the moment they are written.
 std::unique_ptr<PageStore> file_store(const image::ImageDir& dir, bool sync, Written written);
 

@@ -8,6 +8,7 @@
 
 #include "core/dump/page_store.h"
 #include "core/image/checkpoint.h"
+#include "pageserver/listing.h"
 
 namespace faultline::dump {
 
@@ -32,7 +33,7 @@ class ServerStore final : public PageStore {
 
   Result<void> begin(pageserver::ObjectId object) override {
     // One that an earlier dump has left must not be taken for this one's. (The server's, made after this, may be in the same directory.)
-    TRY(dir_.remove(pagemap_name(object)));
+    TRY(dir_.remove(pageserver::pagemap_name(object)));
     object_ = object;
     ++opened_;
     return command(pageserver::kCriuOpen2);
