@@ -27,6 +27,8 @@ const Feature kFeatures[] = {
     {"kcmp_epoll", kSome, probe::kcmp_epoll, "programs with epoll sets whose descriptors were moved cannot be dumped"},
     {"map_files", kAlways, probe::map_files, "deleted files that are mapped cannot be saved (kernel option CONFIG_PROC_CHILDREN, or CAP_CHECKPOINT_RESTORE)"},
     {"pagemap_scan", kAlways, probe::pagemap_scan, "the pages of a process cannot be found; Linux 6.7 has it"},
+    {"area_flags", kSome, probe::area_flags,
+     "a dump stops large programs for longer, 15 ms for each GiB, to count their pages (kernel option CONFIG_DEBUG_INFO_BTF; CAP_BPF and CAP_PERFMON)"},
     {"get_rseq_conf", kAlways, probe::get_rseq_conf, "programs of glibc 2.35 and later cannot be dumped; Linux 5.13 has it"},
     {"mnt_id", kAlways, probe::mnt_id, "the mount of an open file is not known"},
     {"fdinfo_lock", kSome, probe::fdinfo_lock, "locks of files are not seen"},

@@ -54,8 +54,8 @@ class Collector {
  public:
   Collector(pid_t pid, objects::FileCollector& files) : pid_(pid), files_(files) {}
 
-  Result<AddressSpace> run() {
-    for (const Area& area : TRY(sys::read_areas(pid_))) TRY(add(area));
+  Result<AddressSpace> run(const std::vector<Area>& areas) {
+    for (const Area& area : areas) TRY(add(area));
     return std::move(out_);
   }
 
@@ -128,6 +128,8 @@ class Collector {
 
 }  // namespace
 
-Result<AddressSpace> collect_areas(pid_t pid, objects::FileCollector& files) { return Collector(pid, files).run(); }
+Result<AddressSpace> collect_areas(pid_t pid, sys::AreaReader& reader, objects::FileCollector& files) {
+  return Collector(pid, files).run(TRY(reader.read(pid)));
+}
 
 }  // namespace faultline::dump

@@ -6,7 +6,7 @@
 
 #include "core/image/checkpoint.h"
 #include "core/objects/files.h"
-#include "core/sys/proc.h"
+#include "core/sys/area_reader.h"
 
 namespace faultline::dump {
 
@@ -24,6 +24,6 @@ struct AddressSpace {
 
 // Translates the areas of a frozen process. Files that are mapped are made known to `files`.
 // Errors: ENOTSUP naming the area and the reason for what cannot be checkpointed.
-Result<AddressSpace> collect_areas(pid_t pid, objects::FileCollector& files);
+Result<AddressSpace> collect_areas(pid_t pid, sys::AreaReader& reader, objects::FileCollector& files);
 
 }  // namespace faultline::dump

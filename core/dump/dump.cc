@@ -37,7 +37,7 @@ class Dump {
     TRY(files_.tasks(pids));
     for (FrozenTask& task : tree.tasks()) {
       TRY(go_on());
-      auto collected = collect_task(task, tasks_.empty(), static_cast<uint32_t>(tasks_.size()), files_);
+      auto collected = collect_task(task, tasks_.empty(), static_cast<uint32_t>(tasks_.size()), areas_, files_);
       if (!collected) return Failure(collected.error());
       tasks_.push_back(std::move(*collected));
     }
@@ -179,6 +179,7 @@ class Dump {
   const image::ImageDir& dir_;
   const Settings& settings_;
   const Hooks& hooks_;
+  sys::AreaReader areas_;
   objects::FileCollector files_;
   std::vector<DumpedTask> tasks_;
   std::unique_ptr<PageStore> store_;

@@ -154,7 +154,7 @@ image::TaskKobjIdsEntry own_ids() {
           .user_ns_id = 7, .cgroup_ns_id = 8, .time_ns_id = 5};
 }
 
-Result<DumpedTask> collect_task(FrozenTask& frozen, bool root, uint32_t index, objects::FileCollector& files) {
+Result<DumpedTask> collect_task(FrozenTask& frozen, bool root, uint32_t index, sys::AreaReader& areas, objects::FileCollector& files) {
   DumpedTask task{&frozen, {}, {}};
   image::Task& image = task.image;
   image.tree.pid = static_cast<uint32_t>(frozen.pid);
@@ -172,7 +172,7 @@ Result<DumpedTask> collect_task(FrozenTask& frozen, bool root, uint32_t index, o
   image.ids->vm_id = image.ids->files_id = image.ids->fs_id = image.ids->sighand_id = index + 2;
   image.fds = TRY(files.descriptors(frozen.pid, frozen.pidfd.get()));
   image.mm = TRY(layout(frozen, files));
-  task.space = TRY(collect_areas(frozen.pid, files));
+  task.space = TRY(collect_areas(frozen.pid, areas, files));
   image.mm->vmas = task.space.vmas;
   image.fs = TRY(filesystem(frozen.pid, files));
   return task;

@@ -19,7 +19,7 @@ struct DumpedTask {
 Result<void> check_tasks(const std::vector<FrozenTask>& tasks, bool shell_job);
 
 // Fills in what can be known from outside, without entering the process: descriptors, areas, files. `index` counts the tasks from 0.
-Result<DumpedTask> collect_task(FrozenTask& frozen, bool root, uint32_t index, objects::FileCollector& files);
+Result<DumpedTask> collect_task(FrozenTask& frozen, bool root, uint32_t index, sys::AreaReader& areas, objects::FileCollector& files);
 
 // Runs the agent in all threads of the process, and fills in what only they can tell.
 Result<void> ask_task(DumpedTask& task);

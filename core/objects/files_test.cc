@@ -303,7 +303,7 @@ TEST_CASE("shared anonymous memory and mapped files are found through map_files"
   FileCollector collector({});
   REQUIRE(collector.tasks({child.pid()}));
   uint32_t file = 0, memory = 0;
-  const auto areas = sys::read_areas(child.pid());
+  const auto areas = sys::read_maps(child.pid());
   REQUIRE(areas);
   for (const sys::Area& area : *areas) {
     const std::string link = fmt::format("/proc/{}/map_files/{:x}-{:x}", child.pid(), area.start, area.end);

@@ -109,7 +109,7 @@ class Coordinator {
 
   Result<void> prepare_region() {
     std::vector<Range> taken = plan_.used_ranges();
-    for (const sys::Area& area : TRY(sys::read_areas(::getpid()))) {
+    for (const sys::Area& area : TRY(sys::read_maps(::getpid()))) {
       taken.push_back({area.start, area.end});
       if (area.name == "[vdso]" || area.name.starts_with("[vvar")) special_.push_back(area);
     }

@@ -32,7 +32,7 @@ std::string_view trimmed(std::string_view s) {
   return s.substr(from, s.find_last_not_of(" \t") + 1 - from);
 }
 
-// The beginning of an area in smaps: "start-end perms offset major:minor inode   name".
+// The beginning of an area in maps and smaps: "start-end perms offset major:minor inode   name".
 bool parse_area(std::string_view line, Area& area) {
   int name_at = 0;
   const std::string text(line);
@@ -146,21 +146,28 @@ std::string status_field(const std::string& status, std::string_view name) {
   return {};
 }
 
-Result<std::vector<Area>> read_areas(pid_t pid) {
-  const std::string text = TRY(read_proc(fmt::format("/proc/{}/smaps", pid)));
+namespace {
+
+// maps or smaps: of the latter, the line that begins an area alone begins with a lower-case hexadecimal number.
+Result<std::vector<Area>> parse_areas(const std::string& path) {
+  const std::string text = TRY(read_proc(path));
   std::vector<Area> areas;
   for (size_t at = 0; at < text.size();) {
     const std::string_view line = next_line(text, at);
     if (line.starts_with("VmFlags:") && !areas.empty()) {
-      areas.back().flags = " " + std::string(trimmed(line.substr(8))) + " ";
+      areas.back().flags = fmt::format(" {} ", trimmed(line.substr(8)));
     } else if (!line.empty() && (std::isdigit(static_cast<unsigned char>(line[0])) || (line[0] >= 'a' && line[0] <= 'f'))) {
-      // Only the line that begins an area begins with a lower-case hexadecimal number.
       Area area{};
-      if (!parse_area(line, area)) return error(EBADMSG, "/proc/{}/smaps: \"{}\" cannot be understood", pid, line);
+      if (!parse_area(line, area)) return error(EBADMSG, "{}: \"{}\" cannot be understood", path, line);
       areas.push_back(std::move(area));
     }
   }
   return areas;
 }
+
+}  // namespace
+
+Result<std::vector<Area>> read_maps(pid_t pid) { return parse_areas(fmt::format("/proc/{}/maps", pid)); }
+Result<std::vector<Area>> read_smaps(pid_t pid) { return parse_areas(fmt::format("/proc/{}/smaps", pid)); }
 
 }  // namespace faultline::sys

@@ -35,7 +35,7 @@ Result<std::vector<pid_t>> children_of(pid_t pid);
 // A value of /proc/PID/status by its name ("Umask"), without blanks around it; empty if there is none.
 std::string status_field(const std::string& status, std::string_view name);
 
-// One area of an address space as /proc/PID/smaps shows it.
+// One area of an address space.
 struct Area {
   Vaddr start, end;
   char perms[5];        // "rwxp"
@@ -43,11 +43,14 @@ struct Area {
   uint32_t major, minor;
   uint64_t inode;
   std::string name;
-  std::string flags;    // of the line VmFlags: " rd wr mr mw me ac "
+  std::string flags;    // as in the line VmFlags of smaps: " rd wr mr mw me ac "
 
   bool has(const char* flag) const { return flags.find(std::string(" ") + flag + " ") != std::string::npos; }
   uint64_t size() const { return end - start; }
 };
-Result<std::vector<Area>> read_areas(pid_t pid);
+// All of a process, ascending, from /proc/PID/maps: `flags` stay empty.
+Result<std::vector<Area>> read_maps(pid_t pid);
+// With their flags, from /proc/PID/smaps, for which the kernel counts each page (60 ns): AreaReader has a faster way for large processes.
+Result<std::vector<Area>> read_smaps(pid_t pid);
 
 }  // namespace faultline::sys

@@ -12,15 +12,15 @@
 #include <linux/prctl.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <cstring>
-#include <fstream>
 
 #include "core/base/mapping.h"
 #include "core/base/unique_fd.h"
 #include "core/cli/probes/child.h"
 #include "core/cli/probes/probes.h"
+#include "core/sys/area_reader.h"
 #include "core/sys/kernel.h"
+#include "core/sys/proc.h"
 
 namespace faultline::cli::probe {
 
@@ -73,21 +73,9 @@ Result<void> scan(uint64_t mask, uint64_t flags, const Mapping& page, const char
   return {};
 }
 
-// "start-end ... major:minor inode name" of the area that holds `address`. The file name is not needed.
-struct MapsLine {
-  uint64_t start = 0, end = 0, inode = 0;
-  unsigned major = 0, minor = 0;
-};
-
-Result<MapsLine> own_area(uint64_t address) {
-  std::ifstream maps("/proc/self/maps");
-  std::string text;
-  while (std::getline(maps, text)) {
-    MapsLine line;
-    if (sscanf(text.c_str(), "%lx-%lx %*s %*s %x:%x %lu", &line.start, &line.end, &line.major, &line.minor, &line.inode) == 5 &&
-        line.start <= address && address < line.end)
-      return line;
-  }
+Result<sys::Area> own_area(uint64_t address) {
+  for (sys::Area& area : TRY(sys::read_maps(getpid())))
+    if (area.start <= address && address < area.end) return std::move(area);
   return error(ENOENT, "an area of this process is not in /proc/self/maps");
 }
 
@@ -103,7 +91,7 @@ Result<void> compare_overlay_maps() {
   struct stat st;
   if (!fd || ftruncate(fd.get(), kPageSize) < 0 || fstat(fd.get(), &st) < 0) return sys_error("cannot make a file on an overlay");
   const Mapping page = TRY(Mapping::map(kPageSize, PROT_READ, MAP_PRIVATE, fd.get(), 0, "a file on an overlay"));
-  const MapsLine line = TRY(own_area(reinterpret_cast<uint64_t>(page.data())));
+  const sys::Area line = TRY(own_area(reinterpret_cast<uint64_t>(page.data())));
   if (makedev(line.major, line.minor) != st.st_dev || line.inode != st.st_ino)
     return error(ENOTSUP, "/proc/PID/maps names another device or inode than stat(2) for files on an overlay");
   return {};
@@ -194,9 +182,14 @@ Result<void> map_files() {
   if (!self) return sys_error("cannot open /proc/self/exe");
   const Mapping page = TRY(Mapping::map(kPageSize, PROT_READ, MAP_PRIVATE, self.get(), 0, "this program"));
   const uint64_t start = reinterpret_cast<uint64_t>(page.data());
-  const MapsLine line = TRY(own_area(start));
+  const sys::Area line = TRY(own_area(start));
   const std::string name = fmt::format("/proc/self/map_files/{:x}-{:x}", line.start, line.end);
   if (!UniqueFd(::open(name.c_str(), O_RDONLY | O_CLOEXEC))) return sys_error("opening an area's file through /proc/PID/map_files");
+  return {};
+}
+
+Result<void> area_flags() {
+  TRY(sys::AreaReader().read_by_iterator(getpid()));
   return {};
 }
 

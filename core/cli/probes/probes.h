@@ -18,6 +18,7 @@ Result<void> mem_dirty_track();
 Result<void> aio_remap();
 Result<void> memfd_hugetlb();
 Result<void> map_files();
+Result<void> area_flags();
 Result<void> overlayfs_maps();
 Result<void> set_mm_map();
 Result<void> process_vm_readv();
