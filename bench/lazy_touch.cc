@@ -1,9 +1,9 @@
 // Measures the pager against a real pages file: how long a first touch takes while everything else arrives in the background, and how
 // long it takes until all has arrived, beside the physical limit of the same run (UFFDIO_COPY by one thread from prefaulted memory).
 //
-//   lazy_touch [--mib N] [--threads N] [--rounds N] [--touches N] [--no-fill] [--file PATH] [--remote] [--tls DIR] [--round-trip-us N]
+//   lazy_touch [--mib N] [--threads N] [--rounds N] [--touches N] [--no-fill] [--remote] [--tls DIR] [--round-trip-us N]
 //
-// --remote: the pages come over loopback from a page server in a process of its own. --tls: through TLS; in DIR are ca.pem, cert.pem, key.pem.
+// --remote: the pages come over loopback from `faultline page-server`. --tls: through TLS; in DIR are ca.pem, cert.pem, key.pem.
 // --round-trip-us: the server is in a network namespace of its own, at the other end of a cable of this length (slow_link).
 //
 // Prints one JSON object. Only touches of pages that were missing just before are counted (looked up in /proc/self/pagemap).
@@ -28,17 +28,18 @@
 #include <thread>
 #include <vector>
 
-#include "bench/file_source.h"
+#include "bench/served_checkpoint.h"
 #include "core/base/log.h"
 #include "lazy/pager.h"
 #include "pageserver/connecting_stream.h"
+#include "pageserver/tls.h"
 #include "uffd/userfault.h"
 
 namespace {
 
 using namespace faultline;
 using bench::check;
-using bench::FileSource;
+using bench::ServedCheckpoint;
 
 struct Options {
   uint64_t mib = 1024;
@@ -47,7 +48,7 @@ struct Options {
   uint64_t touches = 40000;
   bool fill = true, remote = false;
   uint64_t round_trip_us = 0;  // 0: loopback
-  std::string file, tls;
+  std::string tls;
 };
 
 constexpr size_t kMaxSamples = 1 << 20;
@@ -179,9 +180,9 @@ Round run(int fd, const Options& o, uint16_t port, const pageserver::TlsContext*
       return Result<std::unique_ptr<pageserver::Stream>>(pageserver::connecting_stream(to, tls, ""));
     };
     pager.set_remote(remote);
-    origin = FileSource::kRemoteBase;
+    origin = ServedCheckpoint::kBase;
     index = pager.add_index(lazy::PageIndex::adopt({{.vaddr = origin, .pages = length / kPageSize, .offset = origin, .file = image::kRemoteFile}}), false,
-                            pageserver::object_id(1, pageserver::kTaskMemory));
+                            pageserver::object_id(ServedCheckpoint::kPid, pageserver::kTaskMemory));
   } else {
     const uint32_t file = check(pager.add_file(UniqueFd(dup(fd)), "pages"));
     index = pager.add_index(lazy::PageIndex::adopt({{.vaddr = origin, .pages = length / kPageSize, .offset = 0, .file = file}}), false);
@@ -229,7 +230,7 @@ double microseconds(const std::vector<uint32_t>& sorted, double quantile) {
 Options parse(int argc, char** argv) {
   Options o;
   const option names[] = {{"mib", 1, nullptr, 'm'}, {"threads", 1, nullptr, 't'}, {"rounds", 1, nullptr, 'r'}, {"touches", 1, nullptr, 'n'},
-                          {"no-fill", 0, nullptr, 'x'}, {"file", 1, nullptr, 'f'}, {"remote", 0, nullptr, 's'}, {"tls", 1, nullptr, 'T'}, {"round-trip-us", 1, nullptr, 'd'}, {}};
+                          {"no-fill", 0, nullptr, 'x'}, {"remote", 0, nullptr, 's'}, {"tls", 1, nullptr, 'T'}, {"round-trip-us", 1, nullptr, 'd'}, {}};
   for (int c; (c = getopt_long(argc, argv, "", names, nullptr)) != -1;) {
     switch (c) {
       case 'm': o.mib = strtoull(optarg, nullptr, 0); break;
@@ -240,55 +241,44 @@ Options parse(int argc, char** argv) {
       case 's': o.remote = true; break;
       case 'T': o.remote = true, o.tls = optarg; break;
       case 'd': o.remote = true, o.round_trip_us = strtoull(optarg, nullptr, 0); break;
-      case 'f': o.file = optarg; break;
       default: exit(2);
     }
   }
   return o;
 }
 
+// Gives its pid. On loopback, or at the other end of the cable.
+pid_t serve(ServedCheckpoint& checkpoint, const Options& o) {
+  std::vector<std::string> words;
+  if (!o.tls.empty()) words = {"--tls", "--tls-no-cn-verify", "--tls-cacert", o.tls + "/ca.pem", "--tls-cert", o.tls + "/cert.pem", "--tls-key", o.tls + "/key.pem"};
+  if (o.round_trip_us) words.insert(words.end(), {"--address", "0.0.0.0", "--insecure-network"});
+  return checkpoint.serve(words, o.round_trip_us != 0);
+}
+
 // A cable to the network namespace of the server; gives the pid of who is the cable.
 pid_t lay_cable(pid_t server, const Options& o) {
-  int ends[2];
-  check(pipe2(ends, O_CLOEXEC) == 0 ? Result<void>() : sys_error("cannot create a pipe"));
-  const pid_t pid = fork();
-  if (pid == 0) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    dup2(ends[1], 1);
-    char self[4096] = {};
-    (void)!readlink("/proc/self/exe", self, sizeof self - 1);
-    const std::string program = std::string(self, std::string_view(self).rfind('/')) + "/slow_link";
-    const std::string netns = "/proc/" + std::to_string(server) + "/ns/net", time = std::to_string(o.round_trip_us);
-    execl(program.c_str(), "slow_link", netns.c_str(), "--round-trip-us", time.c_str(), nullptr);
-    perror(program.c_str());
-    _exit(1);
-  }
-  close(ends[1]);
-  char c;
-  if (read(ends[0], &c, 1) != 1) exit(1);  // it has said why
-  return pid;
+  return bench::start({bench::program_folder() + "/slow_link", fmt::format("/proc/{}/ns/net", server), "--round-trip-us", std::to_string(o.round_trip_us)}, STDOUT_FILENO);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   const Options o = parse(argc, argv);
-  std::string path = o.file.empty() ? std::string(getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp") + "/lazy_touch.XXXXXX" : o.file;
-  const UniqueFd fd(o.file.empty() ? mkostemp(path.data(), O_CLOEXEC) : open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!fd) return perror(path.c_str()), 1;
-  if (o.file.empty()) unlink(path.c_str());
-  if (static_cast<uint64_t>(lseek(fd.get(), 0, SEEK_END)) != o.mib << 20) make_pages(fd.get(), (o.mib << 20) / kPageSize);
+  static ServedCheckpoint checkpoint;
+  const UniqueFd fd(open(checkpoint.pages_file().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!fd) return perror(checkpoint.pages_file().c_str()), 1;
+  make_pages(fd.get(), (o.mib << 20) / kPageSize);
   setvbuf(stdout, nullptr, _IOLBF, 0);
   raw_gbps(fd.get(), o.mib << 20);  // warm-up: the first use of a guest's memory is slow
   printf("{\"mib\": %llu, \"threads\": %u, \"fill\": %s, \"rounds\": [", static_cast<unsigned long long>(o.mib), o.threads, o.fill ? "true" : "false");
   std::optional<pageserver::TlsContext> tls;
   if (!o.tls.empty()) tls = check(pageserver::TlsContext::make({.cacert = o.tls + "/ca.pem", .cacrl = {}, .cert = o.tls + "/cert.pem", .key = o.tls + "/key.pem", .allow = {}}));
   if (o.round_trip_us) check(unshare(CLONE_NEWNET) == 0 ? Result<void>() : sys_error("cannot create a network namespace"));
-  const auto [server, port] = o.remote ? bench::serve(fd.get(), o.mib << 20, tls ? &*tls : nullptr, o.round_trip_us != 0) : std::pair<pid_t, uint16_t>(0, 0);
+  const pid_t server = o.remote ? serve(checkpoint, o) : 0;
   const pid_t cable = o.round_trip_us ? lay_cable(server, o) : 0;
   for (unsigned i = 0; i < o.rounds; ++i) {
     const double raw = raw_gbps(fd.get(), o.mib << 20);
-    const Round r = run(fd.get(), o, port, tls ? &*tls : nullptr);
+    const Round r = run(fd.get(), o, checkpoint.port(), tls ? &*tls : nullptr);
     printf("%s\n  {\"raw_copy_gbps\": %.2f, \"fill_gbps\": %.2f, \"fill_of_raw\": %.2f, \"touches\": %zu, \"p50_us\": %.1f, \"p90_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f}",
            i ? "," : "", raw, r.fill_gbps, r.fill_gbps / raw, r.samples.size(), microseconds(r.samples, 0.5), microseconds(r.samples, 0.9),
            microseconds(r.samples, 0.99), microseconds(r.samples, 1));

@@ -1,4 +1,4 @@
-// Measures a page server with many clients at once: each reads all pages and throws them away; one thread plays them all.
+// Measures `faultline page-server` with many clients at once: each reads all pages and throws them away; one thread plays them all.
 //
 //   many_clients [CLIENTS] [MIB]
 //
@@ -9,7 +9,7 @@
 
 #include <vector>
 
-#include "bench/file_source.h"
+#include "bench/served_checkpoint.h"
 #include "pageserver/client.h"
 #include "pageserver/connecting_stream.h"
 
@@ -17,7 +17,7 @@ namespace {
 
 using namespace faultline;
 using bench::check;
-using bench::FileSource;
+using bench::ServedCheckpoint;
 
 constexpr uint64_t kUnderWay = 2048, kRange = 64;  // pages: as a pager does it
 
@@ -42,7 +42,7 @@ struct Reader {
 
   void ask(uint64_t pages) {
     for (; asked < pages && asked - come < kUnderWay; asked += kRange) {
-      const pageserver::Range range = {pageserver::object_id(1, pageserver::kTaskMemory), FileSource::kRemoteBase + asked * kPageSize, std::min(kRange, pages - asked)};
+      const pageserver::Range range = {pageserver::object_id(ServedCheckpoint::kPid, pageserver::kTaskMemory), ServedCheckpoint::kBase + asked * kPageSize, std::min(kRange, pages - asked)};
       client.read({&range, 1}, false);
     }
     check(client.flush());
@@ -82,13 +82,13 @@ double read_all(size_t clients, uint64_t pages, uint16_t port, pid_t server, uin
 int main(int argc, char** argv) {
   const size_t clients = argc > 1 ? strtoul(argv[1], nullptr, 0) : 64;
   const uint64_t length = (argc > 2 ? strtoull(argv[2], nullptr, 0) : 256) << 20, pages = length / kPageSize;
-  std::string path = std::string(getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp") + "/many_clients.XXXXXX";
-  const UniqueFd fd(mkostemp(path.data(), O_CLOEXEC));
-  if (!fd) return perror(path.c_str()), 1;
-  unlink(path.c_str());
+  static ServedCheckpoint checkpoint;
+  const UniqueFd fd(open(checkpoint.pages_file().c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  if (!fd) return perror(checkpoint.pages_file().c_str()), 1;
   const std::vector<std::byte> block(1 << 20, std::byte{1});
   for (uint64_t at = 0; at < length; at += block.size()) check(pwrite_all(fd.get(), block.data(), block.size(), static_cast<off_t>(at), "the pages file"));
-  const auto [server, port] = bench::serve(fd.get(), length);
+  const pid_t server = checkpoint.serve({});
+  const uint16_t port = checkpoint.port();
   uint64_t memory_kib = 0;
   read_all(1, pages, port, server, memory_kib);  // warm
   const double one = read_all(1, pages, port, server, memory_kib), all = read_all(clients, pages, port, server, memory_kib);
