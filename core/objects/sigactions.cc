@@ -1,4 +1,8 @@
 // sigaction(2) of the signals 1 to 64 without SIGKILL and SIGSTOP, which have none.
+//
+// An action that ignores a signal, as the default one of SIGWINCH does, throws away what is pending of it in every thread of the process, also
+// where it is blocked (do_sigaction in kernel/signal.c). A signal that comes while it is blocked stays, whatever its action. So the actions are
+// set before there is a thread that could put its pending signals back.
 #include <signal.h>
 #include <sys/syscall.h>
 
@@ -39,7 +43,9 @@ class Sigactions : public TaskState {
     return {};
   }
 
-  void rebuild(const image::Task& task, agent::Program& program) const override {
+  void rebuild(const image::Task&, agent::Program&) const override {}
+
+  void before_threads(const image::Task& task, agent::Program& program) const override {
     const auto& actions = task.core.tc->sigactions;
     size_t i = 0;
     for (int signal = 1; signal <= kSignals && i < actions.size(); ++signal) {

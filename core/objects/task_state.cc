@@ -13,7 +13,7 @@ constexpr std::unique_ptr<TaskState> (*kTaskStates[])() = {
     make_thp_disabled,
     make_loginuid,
     make_oom_score_adj,  // opens a file: before the number of open files is limited
-    make_sigactions,     // before the signals: an action that ignores a signal throws away what is pending
+    make_sigactions,
     make_posix_timers,   // before pending signals, because it takes signals of its own
     make_shared_signals, // before the limits, which count pending signals
     make_rlimits,

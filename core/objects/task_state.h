@@ -42,6 +42,9 @@ class TaskState {
   // `task` has core.tc, core.thread_core and mm set (mm only for `dumpable` and `thp_disabled`).
   virtual Result<void> collect(const ThreadView& leader, const agent::Program& program, image::Task& task) = 0;
   virtual void rebuild(const image::Task& task, agent::Program& program) const = 0;
+  // Added to the leader's program while it is the only thread, its children are there, and all its signals are blocked. From then on the other
+  // threads rebuild their own states beside it: this is for what has to stand before any of those.
+  virtual void before_threads(const image::Task& /*task*/, agent::Program& /*program*/) const {}
   // Added to the program of EVERY thread, the leader too, behind its thread states: what the kernel keeps for each thread but an image for
   // the process, and what each change of credentials undoes for the whole process (so whichever thread comes last sets it right again).
   virtual void finish(const image::Task& /*task*/, agent::Program& /*program*/) const {}

@@ -111,6 +111,7 @@ int rebuild(const image::Task& task) {
 
   agent::Program program;
   const auto task_states = objects::task_states();
+  for (const auto& state : task_states) state->before_threads(task, program);
   for (const auto& state : task_states) state->rebuild(task, program);
   for (const auto& state : objects::thread_states()) state->rebuild(task.core, program);
   for (const auto& state : task_states) state->finish(task, program);

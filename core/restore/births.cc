@@ -14,6 +14,7 @@
 #include <climits>
 
 #include "arch/entry.h"
+#include "core/sys/proc.h"
 
 namespace faultline::restore {
 
@@ -45,6 +46,21 @@ void report(Region& region, pid_t pid, int code, const char* what) {
   }
   __atomic_fetch_add(&region.barrier()->failed, 1, __ATOMIC_SEQ_CST);
   for (uint32_t& word : region.barrier()->arrived) ::syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+}
+
+Result<void> Births::alive() const {
+  for (size_t i = 0; i < plan_.births.size(); ++i) {
+    const Birth& birth = plan_.births[i];
+    if (birth.role != Role::kTask || !shared_->created[i]) continue;
+    const auto stat = sys::read_stat(birth.pid);
+    // A parent that ignores SIGCHLD leaves no zombie.
+    if (!stat && stat.error().code == ESRCH) return error(ECHILD, "pid {} died while it was restored", birth.pid);
+    if (!stat || (stat->state != 'Z' && stat->state != 'X')) continue;
+    const int status = static_cast<int>(stat->exit_code);
+    const bool signal = WIFSIGNALED(status);
+    return error(ECHILD, "pid {} died while it was restored ({} {})", birth.pid, signal ? "signal" : "exit", signal ? WTERMSIG(status) : WEXITSTATUS(status));
+  }
+  return {};
 }
 
 void Births::become_root() {

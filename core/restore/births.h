@@ -26,6 +26,8 @@ class Births {
   [[noreturn]] void fail(int code, const char* what) { give_up(code, what); }
   // Memory for what the processes tell each other; before begin() or become_root().
   Result<void> prepare();
+  // Errors: ECHILD naming a process that has ended although it should live on. Not for births inside another pid namespace.
+  Result<void> alive() const;
   // Ends all that were made so far, and waits for them.
   void kill_all() const;
 

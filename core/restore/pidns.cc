@@ -59,6 +59,13 @@ pid_t PidNamespace::outer(pid_t inner) const {
   return at == outer_.end() ? -1 : at->second;
 }
 
+Result<void> PidNamespace::alive() const {
+  siginfo_t info{};
+  if (::waitid(P_PID, static_cast<id_t>(first_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0)
+    return error(ECHILD, "the first process of the new pid namespace died while the tree was restored");
+  return {};
+}
+
 void PidNamespace::kill() const {
   if (first_ <= 0) return;
   ::kill(first_, SIGKILL);

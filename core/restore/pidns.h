@@ -16,6 +16,8 @@ class PidNamespace {
   // Finds out how the processes inside are numbered outside. Returns the root's. All processes must exist.
   Result<pid_t> learn_pids(pid_t root);
   pid_t outer(pid_t inner) const;
+  // Errors: ECHILD if the first process inside has ended, and with it all the others.
+  Result<void> alive() const;
   void kill() const;
   // The process outside that ends with the tree.
   pid_t first() const { return first_; }

@@ -79,6 +79,7 @@ class Programmer {
     space_.hand_over_faults(p, context_.fault_socket, context_.token);
     space_.set_layout(p);
     children(p);
+    for (const auto& state : objects::task_states()) state->before_threads(task_, p);
     for (size_t i = 0; i < task_.threads.size(); ++i) TRY(thread(i));
     files_.rebuild_relations(task_, p);
     for (const auto& state : objects::task_states()) state->rebuild(task_, p);

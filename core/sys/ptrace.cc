@@ -7,13 +7,27 @@
 
 #include <utility>
 
+#include "core/sys/proc.h"
+
 namespace faultline::sys {
 
 using Clock = std::chrono::steady_clock;
 
+namespace {
+
+bool has_ended(pid_t tid) {
+  const auto stat = read_stat(tid);
+  return stat ? stat->state == 'Z' || stat->state == 'X' : stat.error().code == ESRCH;
+}
+
+}  // namespace
+
 Result<Tracee> Tracee::seize_and_interrupt(pid_t tid, bool die_with_us) {
   if (::ptrace(PTRACE_SEIZE, tid, nullptr, PTRACE_O_TRACESYSGOOD | (die_with_us ? PTRACE_O_EXITKILL : 0)) < 0) {
-    if (errno == ESRCH) return error(ESRCH, "thread {} is gone", tid);
+    // To the kernel one that has ended and was not waited for yet is only one that must not be traced (ptrace_attach() in kernel/ptrace.c).
+    const int code = errno;
+    if (code == ESRCH || (code == EPERM && has_ended(tid))) return error(ESRCH, "thread {} is gone", tid);
+    errno = code;
     return sys_error("thread {} cannot be seized (is it traced already, or is CAP_SYS_PTRACE missing?)", tid);
   }
   Tracee tracee(tid);

@@ -112,9 +112,9 @@ class Box:
                         pass
             for fd in pass_fds:
                 os.set_inheritable(fd, True)
-            # Python ignores these two; a user's program starts with the defaults.
-            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+            # Python ignores the first two, nohup and a shell that starts a background job the others; a user's program starts with the defaults.
+            for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+                signal.signal(number, signal.SIG_DFL)
             os.chdir(cwd or self.dir)
             if prepare:
                 prepare()

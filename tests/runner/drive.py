@@ -9,16 +9,20 @@ import time
 
 import witness
 from box import Failed
+from directives import Directives
 from modes import Program, same, settled_look
 from proxy import Proxy
+
+
+PROGRAMS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'programs')
 
 
 class _Plain:
     """What a program needs of the directives when a driver starts it."""
     session, terminal = 'own', None
 
-    def __init__(self):
-        self.differs = {}
+    def __init__(self, differs=()):
+        self.differs = differs
 
 
 class Run:
@@ -30,7 +34,9 @@ class Run:
         box.dir = os.path.join(self.base, f'{program}.{len(os.listdir(self.base))}')
         os.mkdir(box.dir)
         os.chmod(box.dir, 0o777)
-        self.subject = Program(box, [os.path.join(box.programs, program), box.dir], _Plain(), prepare=prepare)
+        source = os.path.join(PROGRAMS, program + '.c')  # a program that a driver builds itself has none there
+        differs = Directives(source).differs if os.path.exists(source) else ()
+        self.subject = Program(box, [os.path.join(box.programs, program), box.dir], _Plain(differs), prepare=prepare)
         self.name = program
         self.pid = self.subject.start()
         self.before = settled_look(box, self.subject, self.pid)

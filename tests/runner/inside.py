@@ -2,6 +2,7 @@
 import importlib.util
 import json
 import os
+import re
 import sys
 import traceback
 
@@ -16,6 +17,22 @@ def load_driver(path):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+# Only what a sanitizer writes itself: programs have runtime errors of their own.
+REPORT = re.compile(rb'^.*(?::\d+:\d+: runtime error: |ERROR: (?:Address|Leak|Thread)Sanitizer).*', re.MULTILINE)
+
+
+def sanitizer_report(directory):
+    """The first line of a sanitizer's report in the logs: to a test, the end of a process that had one may be a refusal."""
+    for folder, _, files in os.walk(directory):
+        for name in files:
+            if name.endswith(('.log', '.out')) and os.path.isfile(os.path.join(folder, name)):
+                with open(os.path.join(folder, name), 'rb') as f:
+                    found = REPORT.search(f.read())
+                if found:
+                    return f'{name}: {found.group().decode(errors="replace")}'
+    return None
 
 
 def run(job):
@@ -45,6 +62,9 @@ def main():
     except Exception as e:
         verdict = ['failed', f'the runner: {type(e).__name__}: {e}']
         traceback.print_exc()
+    report = sanitizer_report(job['dir'])
+    if report:
+        verdict = ['failed', f'a sanitizer reports: {report}']
     with open(os.path.join(job['dir'], 'verdict.json.new'), 'w', encoding='utf-8') as f:
         json.dump(verdict, f)
     os.rename(os.path.join(job['dir'], 'verdict.json.new'), os.path.join(job['dir'], 'verdict.json'))
