@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The command page-server as a service: files, signals, inherited sockets, the service manager. Usage: page_server_test.py FAULTLINE"""
+import json
 import os
 import select
 import signal
@@ -70,8 +71,16 @@ class PageServer(unittest.TestCase):
             dump.sendall(message(ADD_F, TASK, 16, len(PAGES)) + b''.join(PAGES) + message(CLOSE))
             self.assertEqual(receive(dump, 4), bytes(4))
         wait_for_end(pid)
-        with open(os.path.join(self.dir, 'inventory.img'), 'wb') as inventory:
-            inventory.write(b'there')
+
+    def refused_while_it_comes(self):
+        """Nobody gets what is there so far."""
+        server = subprocess.Popen([FAULTLINE, 'page-server', '-D', self.dir, '--lazy-pages', '--json'], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        with socket.create_connection(('127.0.0.1', json.loads(server.stdout.readline())['port']), timeout=30) as client:
+            client.sendall(message(GET, 42, 16, 1))
+            self.assertEqual(receive(client, 1), b'')
+        server.send_signal(signal.SIGTERM)
+        self.assertEqual(server.wait(30), 0)
+        server.stdout.close()
 
     def get(self, connection):
         connection.sendall(message(GET, 42, 16, len(PAGES)))
@@ -99,6 +108,7 @@ class PageServer(unittest.TestCase):
         with socket.create_connection(('127.0.0.1', port), timeout=30) as dump:
             dump.sendall(message(OPEN2, TASK) + message(ADD_F, TASK, 16, 2) + PAGES[0])
             self.assertEqual(receive(dump, 1), b'\0')
+            self.refused_while_it_comes()
             # A log that is opened anew does not disturb it.
             os.rename(os.path.join(self.dir, 'log'), os.path.join(self.dir, 'log.old'))
             os.kill(pid, signal.SIGHUP)
