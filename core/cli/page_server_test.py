@@ -150,6 +150,31 @@ class PageServer(unittest.TestCase):
         for s in manager, listener:
             s.close()
 
+    def activated(self, listeners, *options):
+        """A server that is started as systemd starts it, with sockets from number 3 on."""
+        numbers = [listener.fileno() for listener in listeners]
+        moves = ' '.join(f'{3 + i}<&{number}' for i, number in enumerate(numbers))
+        return subprocess.Popen(['sh', '-c', f'exec {moves}; LISTEN_PID=$$ exec "$0" page-server -D "$@"', FAULTLINE, self.dir, '--lazy-pages', *options],
+                                pass_fds=numbers, env=dict(os.environ, LISTEN_FDS=str(len(numbers))), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def test_sockets_of_the_service_manager_obey_the_same_rules(self):
+        with socket.create_server(('0.0.0.0', 0)) as anywhere, socket.create_server(('127.0.0.1', 0)) as here:
+            server = self.activated([anywhere])
+            said = server.communicate(timeout=30)[1]
+            self.assertEqual(server.returncode, 1)
+            for part in 'ListenStream', '0.0.0.0', '--tls', '--insecure-network':
+                self.assertIn(part, said)
+            server = self.activated([here, anywhere])
+            said = server.communicate(timeout=30)[1]
+            self.assertEqual(server.returncode, 1)
+            self.assertIn('2 sockets', said)
+            server = self.activated([anywhere], '--insecure-network', '--json')
+            self.assertEqual(json.loads(server.stdout.readline())['port'], anywhere.getsockname()[1])
+            server.send_signal(signal.SIGTERM)
+            said = server.communicate(timeout=30)[1]
+            self.assertEqual(server.returncode, 0)
+            self.assertIn('unencrypted', said)
+
     def test_who_may_listen_where(self):
         command = [FAULTLINE, 'page-server', '-D', self.dir, '--lazy-pages', '--address', '0.0.0.0']
         refused = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=30)
