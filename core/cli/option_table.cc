@@ -186,7 +186,7 @@ const Spec kTable[] = {
     {"on-page-loss", 0, Form::kRequired, "stop|kill", R | L, R | L, Group::kOwn, &O::on_page_loss,
      "what is done with it then: stop it until pages come again (default), or kill it"},
     {"compress", 0, Form::kRequired, "auto|none|lz4|zstd", S, S, Group::kOwn, &O::compress,
-     "how pages are packed for clients that can unpack them (default: auto, which is lz4, and none within this machine)"},
+     "how pages are packed for clients that ask for it, as ours do unless they come over loopback, where it costs more than it saves (default: auto, which is lz4)"},
     {"max-clients", 0, Form::kRequired, "N", S, S, Group::kOwn, &O::max_clients, "how many connections are served at a time (default: 1024)", nullptr, 1},
     {"portfile", 0, Form::kRequired, "FILE", D | S, D | S, Group::kOwn, &O::portfile, "write the number of the port that is listened on into FILE, which must not exist"},
     {"metrics", 0, Form::kRequired, "[HOST:]PORT", D | R | L | S, D | R | L | S, Group::kOwn, &O::metrics,
