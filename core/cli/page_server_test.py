@@ -119,6 +119,26 @@ class PageServer(unittest.TestCase):
         self.assertEqual(os.listdir(self.dir), ['log'])
         self.assertIn('ended without CLOSE', read(self.dir, 'log'))
 
+    def test_no_more_clients_than_allowed(self):
+        self.receive_checkpoint()
+        port, pid = self.start('--lazy-pages', '--max-clients', '1')
+        with socket.create_connection(('127.0.0.1', port), timeout=30) as first:
+            self.get(first)
+            with socket.create_connection(('127.0.0.1', port), timeout=30) as second:
+                self.assertEqual(receive(second, 1), b'')
+            self.get(first)
+        while True:  # until its place is free
+            with socket.create_connection(('127.0.0.1', port), timeout=30) as third:
+                try:
+                    third.sendall(message(PARENT, TASK))
+                    if receive(third, 4) == bytes(4):
+                        break
+                except ConnectionError:
+                    pass
+        os.kill(pid, signal.SIGTERM)
+        wait_for_end(pid)
+        self.assertIn('more than --max-clients allows', read(self.dir, 'log'))
+
     def test_inherited_connection(self):
         self.receive_checkpoint()
         ours, theirs = socket.socketpair()
@@ -189,6 +209,18 @@ class PageServer(unittest.TestCase):
         server.send_signal(signal.SIGINT)
         self.assertEqual(server.wait(30), 130)
         server.stdout.close()
+
+    def test_under_the_name_criu_an_exposed_address_is_only_warned_of(self):
+        criu = os.path.join(self.dir, 'criu')
+        os.symlink(FAULTLINE, criu)
+        for address, warned in (('0.0.0.0', True), ('127.0.0.1', False)):
+            server = subprocess.Popen([criu, 'page-server', '-D', self.dir, '--lazy-pages', '--address', address, '--json'], stdout=subprocess.PIPE,
+                                      stderr=subprocess.PIPE, text=True)
+            self.assertIn(f'"address": "{address}:', server.stdout.readline())
+            server.send_signal(signal.SIGTERM)
+            said = server.communicate(timeout=30)[1]
+            self.assertEqual(server.returncode, 0)
+            self.assertEqual('unencrypted' in said, warned, said)
 
 
 if __name__ == '__main__':

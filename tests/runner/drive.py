@@ -30,6 +30,7 @@ class Run:
         box.dir = os.path.join(self.base, f'{program}.{len(os.listdir(self.base))}')
         os.mkdir(box.dir)
         os.chmod(box.dir, 0o777)
+        self.dir = box.dir
         self.subject = Program(box, [os.path.join(box.programs, program), box.dir], _Plain(), prepare=prepare)
         self.name = program
         self.pid = self.subject.start()
