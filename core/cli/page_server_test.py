@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The command page-server as a service: files, signals, inherited sockets, the service manager. Usage: page_server_test.py FAULTLINE"""
+import contextlib
 import json
 import os
 import select
@@ -37,6 +38,12 @@ def read(*path):
         return file.read()
 
 
+def end_if_there(handle):
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+    os.close(handle)
+
+
 def wait_for_end(pid):
     try:
         handle = os.pidfd_open(pid)
@@ -52,6 +59,12 @@ class PageServer(unittest.TestCase):
         self.addCleanup(self.temporary.cleanup)
         self.dir = self.temporary.name
 
+    def spawn(self, command, **more):
+        """A process that a test which fails does not leave behind."""
+        process = subprocess.Popen(command, **more)
+        self.addCleanup(lambda: process.poll() is None and (process.kill(), process.wait()))
+        return process
+
     def start(self, *options):
         """A daemon. Returns port and pid."""
         done = subprocess.run([FAULTLINE, 'page-server', '-D', self.dir, '-d', '-o', 'log', '-v4', '--portfile', 'port', '--pidfile', 'pid', *options],
@@ -60,6 +73,7 @@ class PageServer(unittest.TestCase):
         port, pid = int(read(self.dir, 'port')), int(read(self.dir, 'pid'))
         for name in 'port', 'pid':
             os.unlink(os.path.join(self.dir, name))
+        self.addCleanup(end_if_there, os.pidfd_open(pid))
         return port, pid
 
     def receive_checkpoint(self):
@@ -74,7 +88,7 @@ class PageServer(unittest.TestCase):
 
     def refused_while_it_comes(self):
         """Nobody gets what is there so far."""
-        server = subprocess.Popen([FAULTLINE, 'page-server', '-D', self.dir, '--lazy-pages', '--json'], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        server = self.spawn([FAULTLINE, 'page-server', '-D', self.dir, '--lazy-pages', '--json'], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         with socket.create_connection(('127.0.0.1', json.loads(server.stdout.readline())['port']), timeout=30) as client:
             client.sendall(message(GET, 42, 16, 1))
             self.assertEqual(receive(client, 1), b'')
@@ -143,7 +157,7 @@ class PageServer(unittest.TestCase):
         self.receive_checkpoint()
         ours, theirs = socket.socketpair()
         ours.settimeout(30)
-        server = subprocess.Popen([FAULTLINE, 'page-server', '-D', self.dir, '--lazy-pages', '--ps-socket', str(theirs.fileno())], pass_fds=[theirs.fileno()])
+        server = self.spawn([FAULTLINE, 'page-server', '-D', self.dir, '--lazy-pages', '--ps-socket', str(theirs.fileno())], pass_fds=[theirs.fileno()])
         theirs.close()
         self.get(ours)
         ours.sendall(message(CLOSE))
@@ -158,7 +172,7 @@ class PageServer(unittest.TestCase):
         listener = socket.create_server(('127.0.0.1', 0))
         number = listener.fileno()
         environment = dict(os.environ, NOTIFY_SOCKET=os.path.join(self.dir, 'notify'), LISTEN_FDS='1')
-        server = subprocess.Popen(['sh', '-c', f'exec 3<&{number}; LISTEN_PID=$$ exec "$0" page-server -D "$1" --lazy-pages', FAULTLINE, self.dir],
+        server = self.spawn(['sh', '-c', f'exec 3<&{number}; LISTEN_PID=$$ exec "$0" page-server -D "$1" --lazy-pages', FAULTLINE, self.dir],
                                   pass_fds=[number], env=environment)
         self.assertEqual(manager.recv(100), b'READY=1')
         with socket.create_connection(listener.getsockname(), timeout=30) as client:
@@ -174,7 +188,7 @@ class PageServer(unittest.TestCase):
         """A server that is started as systemd starts it, with sockets from number 3 on."""
         numbers = [listener.fileno() for listener in listeners]
         moves = ' '.join(f'{3 + i}<&{number}' for i, number in enumerate(numbers))
-        return subprocess.Popen(['sh', '-c', f'exec {moves}; LISTEN_PID=$$ exec "$0" page-server -D "$@"', FAULTLINE, self.dir, '--lazy-pages', *options],
+        return self.spawn(['sh', '-c', f'exec {moves}; LISTEN_PID=$$ exec "$0" page-server -D "$@"', FAULTLINE, self.dir, '--lazy-pages', *options],
                                 pass_fds=numbers, env=dict(os.environ, LISTEN_FDS=str(len(numbers))), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def test_sockets_of_the_service_manager_obey_the_same_rules(self):
@@ -201,7 +215,7 @@ class PageServer(unittest.TestCase):
         self.assertEqual(refused.returncode, 1)
         self.assertIn('--insecure-network', refused.stderr)
         ready, status = os.pipe()
-        server = subprocess.Popen(command + ['--insecure-network', '--status-fd', str(status), '--json'], stdout=subprocess.PIPE, text=True, pass_fds=[status])
+        server = self.spawn(command + ['--insecure-network', '--status-fd', str(status), '--json'], stdout=subprocess.PIPE, text=True, pass_fds=[status])
         os.close(status)
         self.assertEqual(os.read(ready, 2), b'\0')
         os.close(ready)
@@ -214,7 +228,7 @@ class PageServer(unittest.TestCase):
         criu = os.path.join(self.dir, 'criu')
         os.symlink(FAULTLINE, criu)
         for address, warned in (('0.0.0.0', True), ('127.0.0.1', False)):
-            server = subprocess.Popen([criu, 'page-server', '-D', self.dir, '--lazy-pages', '--address', address, '--json'], stdout=subprocess.PIPE,
+            server = self.spawn([criu, 'page-server', '-D', self.dir, '--lazy-pages', '--address', address, '--json'], stdout=subprocess.PIPE,
                                       stderr=subprocess.PIPE, text=True)
             self.assertIn(f'"address": "{address}:', server.stdout.readline())
             server.send_signal(signal.SIGTERM)

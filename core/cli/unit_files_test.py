@@ -53,6 +53,7 @@ class Units(unittest.TestCase):
                 environment['LISTEN_FDS'] = '1'
                 words = ['sh', '-c', f'exec 3<&{listener.fileno()}; LISTEN_PID=$$ exec "$@"', 'sh', *words]
             server = subprocess.Popen(words + ['--portfile', 'port'], pass_fds=[listener.fileno()] if listener else [], env=environment, stderr=subprocess.DEVNULL)
+            self.addCleanup(lambda: server.poll() is None and (server.kill(), server.wait()))
             self.assertEqual(manager.recv(100), b'READY=1')
             os.unlink(os.path.join(self.dir, 'notify'))
         with open(os.path.join(self.dir, 'port'), encoding='ascii') as port:
