@@ -16,7 +16,7 @@ constexpr size_t kMaxNames = 10000, kMaxDepth = 8;
 Result<void> list_one(const std::shared_ptr<const UniqueFd>& root, const std::string& name, std::string& names, size_t& count,
                       std::deque<std::string>& to_visit) {
   const image::ImageDir dir = TRY(image::ImageDir::open_beneath(root, name));
-  if (dir.exists("inventory.img")) names += name + "\n", ++count;
+  if (dir.exists(image::kInventoryFile)) names += name + "\n", ++count;
   if (!name.empty() && static_cast<size_t>(std::ranges::count(name, '/')) + 1 >= kMaxDepth) return {};
   const std::unique_ptr<DIR, int (*)(DIR*)> list(::fdopendir(TRY(dir.open_file(".", O_RDONLY | O_DIRECTORY)).release()), ::closedir);
   if (!list) return sys_error("{} cannot be read", name);

@@ -18,7 +18,7 @@ class Catalog : public Sources {
 
   // Errors: ENOENT, also for a directory that holds no complete checkpoint; EXDEV for what leads out of the directory.
   Result<std::shared_ptr<PageSource>> find(const std::string& name) override;
-  // At most 10000 names, at most 8 directories deep; symbolic links are not followed.
+  // Of whole checkpoints: mere memory has to be asked for by whoever has the rest. At most 10000 names, at most 8 directories deep; symbolic links are not followed.
   Result<std::string> names() override;
 
  private:

@@ -92,6 +92,28 @@ TEST_CASE("a checkpoint that was written anew is loaded anew, and one that is in
   CHECK((*first)->locate({kTask, 17 * kPageSize, 1}));
 }
 
+TEST_CASE("memory alone is served when all of it was received, and no sooner") {
+  const image::ScratchDir root;
+  write_object(root.path(), kTask, 0x10001, {{16, 4, 4}});
+  Catalog catalog(open_dir(root.path()));
+  CHECK(image::has(catalog.find("").error().what, "memory-received"));
+  root.write(image::kMemoryReceivedFile, "4 pages of 1 objects\n");
+  const auto memory = catalog.find("");
+  REQUIRE(memory);
+  CHECK((*memory)->locate({kTask, 16 * kPageSize, 4})->pages == 4);
+  const std::string list = **(*memory)->list_files();
+  CHECK(image::has(list, "16384 pages-65537.img\n"));
+  CHECK_FALSE(image::has(list, "inventory.img"));
+  CHECK_FALSE(image::has(list, image::kMemoryReceivedFile));
+  CHECK(*catalog.names() == "");
+  // Joined with the other images it is a checkpoint like any other.
+  write_inventory(root.path());
+  const auto whole = catalog.find("");
+  REQUIRE(whole);
+  CHECK(*whole != *memory);
+  CHECK(*catalog.names() == "\n");
+}
+
 TEST_CASE("pages files that two pagemaps share, or that only a parent has, get names of their own") {
   const image::ScratchDir root;
   write_object(root.path() / "old", object_id(3, kTaskMemory), 5, {{16, 1, 4}});

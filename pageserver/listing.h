@@ -18,7 +18,7 @@ struct Listed {
   uint64_t size;     // bytes
 };
 
-// Lines of "size name", the inventory last. Errors: EBADMSG for names that cannot be, or too many.
+// Lines of "size name", the inventory last, if there is one. Errors: EBADMSG for names that cannot be, or too many.
 Result<std::vector<Listed>> parse_listing(const std::string& text);
 
 // The name of the image that tells where the pages of an object are, and back. nullopt: the name is not that of such an image.

@@ -98,6 +98,9 @@ Result<void> Receiver::open(ObjectId object) {
   TRY(end_object());
   const std::string name = pagemap_name(object);
   if (seen_.size() == kMaxObjects || !seen_.insert(object).second) return error(EBADMSG, "{} comes a second time", name);
+  // Whatever was here is no checkpoint any more. (A dump into the same directory writes its inventory after our answer to CLOSE.)
+  if (seen_.size() == 1)
+    for (const char* whole : {image::kInventoryFile, image::kMemoryReceivedFile}) TRY(dir_.remove(whole));
   auto parent = TRY(parent_of(name));
   const uint32_t id = next_pages_++;
   const std::string pages_name = fmt::format("pages-{}.img", id);
@@ -154,13 +157,28 @@ Result<void> Receiver::check_hole(uint64_t start, uint64_t end) const {
   return {};
 }
 
+Result<void> Receiver::sync_directory() const {
+  if (::fsync(dir_.fd()) < 0) return sys_error("{} cannot be brought to stable storage", dir_.name());
+  return {};
+}
+
 Result<void> Receiver::close() {
   TRY(end_object());
   for (const std::string& name : made_) {
     const UniqueFd file = TRY(dir_.open_file(name, O_RDONLY | O_NOFOLLOW));
     if (::fsync(file.get()) < 0) return sys_error("{}/{} cannot be brought to stable storage", dir_.name(), name);
   }
-  if (::fsync(dir_.fd()) < 0) return sys_error("{} cannot be brought to stable storage", dir_.name());
+  TRY(sync_directory());
+  // Only now, so that it never outlives, after a loss of power, what it speaks of.
+  TRY(dir_.remove(image::kMemoryReceivedFile));
+  {
+    const UniqueFd mark = TRY(dir_.open_file(image::kMemoryReceivedFile, O_WRONLY | O_CREAT | O_EXCL));
+    made_.emplace_back(image::kMemoryReceivedFile);
+    const std::string text = fmt::format("{} pages of {} objects\n", pages_, seen_.size());
+    TRY(write_all(mark.get(), text.data(), text.size(), image::kMemoryReceivedFile));
+    if (::fsync(mark.get()) < 0) return sys_error("{}/{} cannot be brought to stable storage", dir_.name(), image::kMemoryReceivedFile);
+  }
+  TRY(sync_directory());
   closed_ = true;
   put(answers_, int32_t{0});
   return {};

@@ -14,6 +14,7 @@ namespace faultline::pageserver {
 
 // Takes in the memory that a dump sends by CRIU's protocol (formats/page-server-protocol.md, section 3), and makes the images of it:
 // pagemap-<id>.img, pagemap-shmem-<id>.img and pages-<n>.img, n from 0x10001. No socket, so that it can be tested without one.
+// When all is there, "memory-received" says so; it and an inventory of an earlier dump are removed when the first pages come.
 // What was made is removed again unless CLOSE came and everything is on stable storage.
 class Receiver {
  public:
@@ -49,6 +50,7 @@ class Receiver {
   Result<void> add(const CriuHeader& header, uint32_t flags);
   Result<void> check_hole(uint64_t start, uint64_t end) const;
   Result<std::optional<image::PageIndex>> parent_of(const std::string& pagemap) const;
+  Result<void> sync_directory() const;
   Result<void> close();
 
   const image::ImageDir& dir_;

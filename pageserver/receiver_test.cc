@@ -79,6 +79,24 @@ TEST_CASE("holes must be in the parent") {
   CHECK_FALSE(feed(receiver, message(kCriuOpen2, kTask) + add(kTask, 25, 2, 1)));
 }
 
+TEST_CASE("what is there is called complete from CLOSE on, and not while the next dump comes") {
+  const image::ScratchDir scratch;
+  const image::ImageDir dir = scratch.dir();
+  write_inventory(scratch.path());
+  const std::string first = message(kCriuOpen2, kTask) + add(kTask, 16, 3, 4);
+  {
+    Receiver receiver(dir);
+    REQUIRE(feed(receiver, first));
+    CHECK_FALSE(dir.exists(image::kInventoryFile));
+    CHECK_FALSE(dir.exists(image::kMemoryReceivedFile));
+    REQUIRE(feed(receiver, message(kCriuClose)));
+  }
+  CHECK(image::contents(scratch.path() / image::kMemoryReceivedFile) == "3 pages of 1 objects\n");
+  Receiver receiver(dir);
+  REQUIRE(feed(receiver, first));
+  CHECK_FALSE(dir.exists(image::kMemoryReceivedFile));
+}
+
 TEST_CASE("what does not end with CLOSE is not kept, and garbage is refused") {
   const image::ScratchDir scratch;
   const image::ImageDir dir = scratch.dir();

@@ -11,8 +11,6 @@ namespace faultline::pageserver {
 
 namespace {
 
-constexpr char kInventoryFile[] = "inventory.img";
-
 // Whether a restore needs this file. What else lies in the directory (logs, statistics, sockets) is nobody's business.
 bool is_served(std::string_view name) {
   return name.ends_with(".img") || name == image::kInterruptedCallsFile || name == image::kOriginFile || (name.starts_with("working-set-") && name.ends_with(".flws"));
@@ -66,10 +64,16 @@ ServedFile lean_pagemap(const image::PageIndex& index, uint32_t pages_id) {
 }  // namespace
 
 Result<StoredSource::Version> StoredSource::version_of(const image::ImageDir& dir) {
-  const UniqueFd fd = TRY(dir.open_file(kInventoryFile, O_RDONLY | O_NONBLOCK));
-  struct stat st;
-  if (::fstat(fd.get(), &st) != 0) return sys_error("{}/{}", dir.name(), kInventoryFile);
-  return Version{st.st_dev, st.st_ino, static_cast<uint64_t>(st.st_size), st.st_mtim.tv_sec, st.st_mtim.tv_nsec};
+  for (const char* name : {image::kInventoryFile, image::kMemoryReceivedFile}) {
+    const auto fd = dir.open_file(name, O_RDONLY | O_NONBLOCK);
+    if (!fd && fd.error().code == ENOENT) continue;
+    if (!fd) return Failure(fd.error());
+    struct stat st;
+    if (::fstat(fd->get(), &st) != 0) return sys_error("{}/{}", dir.name(), name);
+    return Version{st.st_dev, st.st_ino, static_cast<uint64_t>(st.st_size), st.st_mtim.tv_sec, st.st_mtim.tv_nsec};
+  }
+  return error(ENOENT, "neither {}, as a dump writes it at its end, nor {}, as a page server does that has received all memory; "
+               "to memory that CRIU's page server has received, copy the other images of its dump", image::kInventoryFile, image::kMemoryReceivedFile);
 }
 
 Result<std::shared_ptr<StoredSource>> StoredSource::load(image::ImageDir dir) {
@@ -141,11 +145,11 @@ Result<std::shared_ptr<const std::string>> StoredSource::list_files() {
   std::string list;
   for (const auto& [name, file] : *TRY(lean_files())) list += fmt::format("{} {}\n", file.size, name);
   for (const std::string& name : TRY(names_in(dir_))) {
-    if (object_of_pagemap(name) || is_pages(name) || name == kInventoryFile) continue;
+    if (object_of_pagemap(name) || is_pages(name) || name == image::kInventoryFile) continue;
     list += fmt::format("{} {}\n", TRY(open_as_it_is(dir_, name)).size, name);
   }
   // Last, as a dump writes it: a copy that was interrupted is not taken for a checkpoint.
-  list += fmt::format("{} {}\n", TRY(open_as_it_is(dir_, kInventoryFile)).size, kInventoryFile);
+  if (dir_.exists(image::kInventoryFile)) list += fmt::format("{} {}\n", TRY(open_as_it_is(dir_, image::kInventoryFile)).size, image::kInventoryFile);
   list_ = std::make_shared<const std::string>(std::move(list));
   return list_;
 }

@@ -10,10 +10,11 @@
 
 namespace faultline::pageserver {
 
-// A checkpoint in a directory. What is read of it is kept: pagemaps with their parents resolved, and the descriptors of pages files.
+// A checkpoint in a directory, or the memory of one, which a page server has received there: the other images are where the dump was then. What
+// is read of it is kept: pagemaps with their parents resolved, and the descriptors of pages files.
 class StoredSource : public PageSource {
  public:
-  // Errors: ENOENT if there is no complete checkpoint (no inventory).
+  // Errors: ENOENT if nothing says that what is there is complete (neither inventory.img nor memory-received).
   static Result<std::shared_ptr<StoredSource>> load(image::ImageDir dir);
 
   // Whether this directory has the checkpoint that was loaded.
@@ -24,7 +25,7 @@ class StoredSource : public PageSource {
   Result<ServedFile> open_file(const std::string& name) override;
 
  protected:
-  // The inventory, as it was when the checkpoint was loaded.
+  // What says that it is complete, as it was when the checkpoint was loaded: inventory.img, else memory-received.
   struct Version {
     uint64_t device, inode, size;
     int64_t seconds, nanoseconds;

@@ -118,10 +118,12 @@ int TlsStream::judge(int good, X509_STORE_CTX* chain) {
   if (!good) return refuse(chain, code, EPROTO, refusal(code, certificate, X509_STORE_CTX_get0_cert(chain)));
   if (depth > 0) return 1;
   const auto names = names_of(certificate);
-  if (!peer_name_.empty() && !is_for(certificate, peer_name_))
+  if (!peer_name_.empty() && !is_for(certificate, peer_name_)) {
+    const char* const way_out = role_ == TlsRole::kServer ? "let this client in with --allow NAME, one of its names, or any with --tls-no-cn-verify"
+                                                          : "give an address that stands in it, or --tls-no-cn-verify";
     return refuse(chain, X509_V_ERR_HOSTNAME_MISMATCH, EPROTO,
-                  fmt::format("the other side's certificate is not for {} (--address) but for {}; give an address that stands in it, or --tls-no-cn-verify",
-                              peer_name_, list_of(names)));
+                  fmt::format("the other side's certificate is not for {} (--address) but for {}; {}", peer_name_, list_of(names), way_out));
+  }
   const auto allowed = [&](const std::string& name) {
     return std::ranges::any_of(names, [&](const std::string& own) { return strcasecmp(own.c_str(), name.c_str()) == 0; });
   };

@@ -114,6 +114,15 @@ class CommandLine(unittest.TestCase):
         done = self.run_it("check", "--feature", "kcmp", "--leave-running")
         self.assertIn("--leave-running has no effect", done.stderr)
 
+    def test_options_that_need_another_are_refused_and_under_the_name_criu_said(self):
+        os.symlink(FAULTLINE, self.path("criu"))
+        os.mkdir(self.path("empty"))
+        for name, failure in ((None, "restore: --page-timeout needs --page-server"), (self.path("criu"), "no inventory.img")):
+            done = self.run_it("restore", "-D", "empty", "--page-timeout", "3", name=name)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("--page-timeout needs --page-server", done.stderr)
+            self.assertIn(failure, done.stderr)
+
     def test_close_closes(self):
         read_end, write_end = os.pipe()
         # The program must not hold the write end any more once it has started: it closes it before anything else.

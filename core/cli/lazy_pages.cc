@@ -19,6 +19,9 @@ namespace {
 Result<void> serve(Context& context, ActionScripts& scripts, const std::function<Result<void>()>& ready) {
   const Options& o = context.options;
   const std::unique_ptr<RemoteServer> remote = TRY(remote_server(o));
+  if (remote && !context.images->exists(image::kInventoryFile))
+    return error(ENOENT, "{} has no inventory.img, and this command fetches only memory from a page server; give the directory with the other images, or let "
+                 "\"faultline restore --lazy-pages --page-server\" fetch all that is missing", context.images->name());
   const image::Checkpoint checkpoint = TRY(image::Checkpoint::load(*context.images));
   const UniqueFd work_dir(::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!work_dir) return sys_error("cannot open the work directory");

@@ -8,6 +8,7 @@
 
 #include "core/base/log.h"
 #include "core/cli/config_file.h"
+#include "core/cli/option_pairs.h"
 #include "core/cli/option_readers.h"
 #include "core/cli/option_table.h"
 #include "pageserver/metrics.h"
@@ -144,7 +145,8 @@ Result<void> check_combinations(const Options& o) {
   if (o.restore_sibling && !o.detached) return refuse("--restore-sibling needs --restore-detached");
   if (o.verb != kRestore && !o.inherit_fd.empty()) return refuse("--inherit-fd belongs to restore");
   if (o.verb != kRestore && o.mntns_compat_mode) return refuse("--mntns-compat-mode belongs to restore");
-  if (!o.allow.empty() && !o.tls) return refuse("--allow needs --tls: only a certificate tells who a client is");
+  const bool listens = o.verb == kPageServer || (o.verb == kDump && o.lazy_pages);
+  if (listens && !o.allow.empty() && !o.tls) return refuse("--allow needs --tls: only a certificate tells who a client is");
   const bool connects = (o.verb & (kDump | kRestore | kLazyPages)) && o.page_server;
   if (connects && o.port == 0 && o.ps_socket < 0) return refuse("--page-server needs --port PORT (and --address HOST), or --ps-socket FD");
   if (!o.metrics.empty()) {
@@ -226,6 +228,7 @@ Result<Options> parse(std::span<const char* const> args) {
     if (options.as_criu && options.verb == kShow) options.verb = kGone;
     if (options.verb == kNoVerb) return error(EINVAL, "there is no command \"{}\"; faultline --help lists them", options.verb_name);
     options.without_effect = find_without_effect(first, options.verb);
+    options.unpaired = find_pairs_without_effect(first, options);
   }
   return options;
 }
@@ -238,7 +241,9 @@ Result<void> validate(const Options& options) {
     return error(ENOSYS, "{} is not implemented for {} yet{}{}", spelled(spec), options.verb_name, spec.way_out ? "; " : "",
                  spec.way_out ? spec.way_out : "");
   }
-  return check_combinations(options);
+  TRY(check_combinations(options));
+  if (!options.as_criu && !options.unpaired.empty()) return error(EINVAL, "{}", options.unpaired.front());
+  return {};
 }
 
 }  // namespace faultline::cli

@@ -48,6 +48,8 @@ struct Options {
   bool as_criu = false;  // started under the name criu
   // Options of the command line that have no effect in this command: "--leave-running". (A configuration file serves all commands.)
   std::vector<std::string> without_effect;
+  // The same for those that lack another one, or are beside one that leaves them none, as sentences: "--compress needs --lazy-pages: ...".
+  std::vector<std::string> unpaired;
 
   // Directories, logging, general. Relative names of log and pid file are relative to the work directory.
   int tree = 0;
@@ -184,7 +186,7 @@ Result<Options> parse(std::span<const char* const> args);
 Result<void> parse_words(std::span<const char* const> args, const std::string& source, Options& options);
 
 // Errors: ENOSYS if an option was given whose function does not exist for this command yet, and that would change what is done;
-// EINVAL if options contradict each other. The sentence names the option and the way out.
+// EINVAL if options contradict each other, or have no effect as they stand together (under the name criu, as there: only a warning). The sentence names the option and the way out.
 Result<void> validate(const Options& options);
 
 // "10", "1K", "2M", "1G" in bytes. Errors: EINVAL, ERANGE.

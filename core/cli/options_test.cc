@@ -210,6 +210,50 @@ TEST_CASE("options without effect in a command are known") {
   CHECK(good({"restore", "--config", config.c_str()}, true).without_effect.empty());
 }
 
+TEST_CASE("options that have no effect as they stand together are refused, and under the name criu warned of") {
+  Sandbox sandbox;
+  const struct {
+    std::vector<const char*> words;
+    const char* option;
+    std::vector<const char*> companion;
+  } pairs[] = {
+      {{"page-server", "--compress=zstd"}, "--compress", {"--lazy-pages"}},
+      {{"page-server", "--max-clients=3"}, "--max-clients", {"--lazy-pages"}},
+      {{"dump", "-t1", "--portfile=x"}, "--portfile", {"--lazy-pages"}},
+      {{"dump", "-t1", "--page-timeout=3"}, "--page-timeout", {"--lazy-pages"}},
+      {{"dump", "-t1", "--status-fd=3"}, "--status-fd", {"--lazy-pages"}},
+      {{"dump", "-t1", "--port=3"}, "--port", {"--page-server"}},
+      {{"dump", "-t1", "--tls"}, "--tls", {"--page-server", "--port=3"}},
+      {{"restore", "--lazy-pages", "--checkpoint=x"}, "--checkpoint", {"--page-server", "--port=1"}},
+      {{"restore", "--lazy-pages", "--on-page-loss=kill"}, "--on-page-loss", {"--page-server", "--port=1"}},
+      {{"restore", "--page-timeout=3"}, "--page-timeout", {"--page-server", "--port=1"}},
+      {{"lazy-pages", "--tls"}, "--tls", {"--page-server", "--port=1"}},
+      {{"lazy-pages", "--address=x"}, "--address", {"--page-server", "--port=1"}},
+  };
+  for (const auto& [words, option, companion] : pairs) {
+    INFO(words[0] << " " << option);
+    CHECK(refused(words).starts_with(option));
+    CHECK(contains(refused(words), companion[0]));
+    std::vector<const char*> together = words;
+    together.insert(together.end(), companion.begin(), companion.end());
+    accepted(together);
+    std::vector<const char*> criu = words;
+    criu.insert(criu.begin(), {"/usr/sbin/criu", "--no-default-config"});
+    const auto tolerated = parse(criu);
+    REQUIRE(tolerated);
+    CHECK(validate(*tolerated));
+    CHECK_FALSE(tolerated->unpaired.empty());
+  }
+  CHECK(contains(refused({"page-server", "--lazy-pages", "--tls", "--ps-socket=3"}), "--tls has no effect with --ps-socket"));
+  CHECK(contains(refused({"restore", "--page-server", "--tls", "--ps-socket=3"}), "nothing is encrypted"));
+  accepted({"restore", "--page-server", "--ps-socket=3"});
+  // What a configuration file says for all commands is no mistake in one of them, and may be the companion.
+  const std::string config = sandbox.file("config", "page-timeout 5\ntls\n");
+  CHECK(validate(good({"restore", "--config", config.c_str()}, true)));
+  const std::string lazy = sandbox.file("lazy", "lazy-pages\n");
+  CHECK(validate(good({"page-server", "--compress=none", "--config", lazy.c_str()}, true)));
+}
+
 TEST_CASE("the words behind -- are the command to execute") {
   Sandbox sandbox;
   const Options o = good({"--no-default-config", "restore", "--exec-cmd", "--", "ls", "-l"}, true);
@@ -277,11 +321,14 @@ TEST_CASE("deprecated features can be allowed by the environment") {
 
 TEST_CASE("TLS and who may use the network") {
   Sandbox sandbox;
-  for (const char* verb : {"restore", "lazy-pages", "page-server"}) accepted({verb, "--tls", "--tls-cacert=x", "--tls-cert=x", "--tls-key=x"});
+  for (const char* verb : {"restore", "lazy-pages"}) accepted({verb, "--page-server", "--port=1", "--tls", "--tls-cacert=x", "--tls-cert=x", "--tls-key=x"});
+  accepted({"page-server", "--tls", "--tls-cacert=x", "--tls-cert=x", "--tls-key=x"});
   const Options o = good({"page-server", "--tls", "--allow", "a", "--allow=b", "--insecure-network"});
   CHECK(o.allow == std::vector<std::string>{"a", "b"});
   CHECK(o.insecure_network);
   CHECK(contains(refused({"page-server", "--allow=a"}), "--tls"));
+  CHECK(contains(refused({"dump", "-t1", "--lazy-pages", "--allow=a"}), "--tls"));
+  accepted({"dump", "-t1", "--lazy-pages", "--tls", "--allow=a"});
   CHECK(contains(refused({"pre-dump", "--tls"}), "--tls is not implemented"));
 }
 

@@ -50,15 +50,31 @@ pageserver::Compress compress_of(const Options& o) {
 // A name that means the same to whoever looks at it from elsewhere.
 std::string absolute(const Context& context, const std::string& path) { return path.starts_with('/') ? path : context.start_dir + "/" + path; }
 
-Result<Door> describe(UniqueFd listener) {
+Result<pageserver::SocketAddress> own_address(const UniqueFd& listener) {
   pageserver::SocketAddress own;
   own.length = sizeof own.storage;
   if (getsockname(listener.get(), reinterpret_cast<sockaddr*>(&own.storage), &own.length) < 0) return sys_error("cannot find out what is listened on");
+  return own;
+}
+
+Result<Door> describe(UniqueFd listener) {
+  const pageserver::SocketAddress own = TRY(own_address(listener));
   Door door;
   door.listener = std::move(listener);
   door.address = pageserver::text_of(own);
   if (const size_t colon = door.address.rfind(':'); colon != std::string::npos) door.port = atoi(door.address.c_str() + colon + 1);
   return door;
+}
+
+// The service manager says where to listen, not what may be sent there unencrypted.
+Result<Door> take_over(std::vector<UniqueFd> sockets, const Options& o) {
+  if (sockets.size() > 1)
+    return error(EINVAL, "the service manager hands over {} sockets, and a page server listens on one; leave one ListenStream= in the socket unit", sockets.size());
+  const pageserver::SocketAddress own = TRY(own_address(sockets.front()));
+  const int family = own.storage.ss_family;
+  if (family == AF_INET || family == AF_INET6)
+    if (auto checked = check_network(own, o); !checked) return wrap(checked.error(), "ListenStream= in the socket unit");
+  return describe(std::move(sockets.front()));
 }
 
 // Opened before the daemon is forked, so that failures are told to the caller, and a client may connect once the command has returned.
@@ -70,9 +86,8 @@ Result<Door> open_door(const Options& o) {
     door.connection = UniqueFd(o.ps_socket);
     return door;
   }
-  // Who sets up the socket in the service manager has decided where to listen.
   auto inherited = sys::inherited_sockets();
-  if (!inherited.empty()) return describe(std::move(inherited.front()));
+  if (!inherited.empty()) return take_over(std::move(inherited), o);
   // CRIU's server listens everywhere unless it is told otherwise.
   const std::string host = o.address.empty() && o.as_criu ? "0.0.0.0" : o.address;
   const auto port = static_cast<uint16_t>(o.port);

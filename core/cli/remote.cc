@@ -34,11 +34,11 @@ void use_inherited(RemoteServer& server, int fd) {
 bool is_memory(const std::string& name) { return name.starts_with("pagemap-") || name.starts_with("pages-"); }
 
 std::vector<pageserver::Listed> missing_of(const std::vector<pageserver::Listed>& listed, const image::ImageDir& dir) {
-  const bool none = !dir.exists("inventory.img");
-  const bool no_pages = std::ranges::any_of(listed, [&](const pageserver::Listed& f) { return f.name.starts_with("pages-") && !dir.exists(f.name); });
+  const bool none = !dir.exists(image::kInventoryFile);
+  const bool no_memory = std::ranges::any_of(listed, [&](const pageserver::Listed& f) { return is_memory(f.name) && !dir.exists(f.name); });
   std::vector<pageserver::Listed> missing;
   for (const pageserver::Listed& file : listed)
-    if (none || (no_pages && is_memory(file.name))) missing.push_back(file);
+    if (none || (no_memory && is_memory(file.name))) missing.push_back(file);
   return missing;
 }
 
@@ -81,6 +81,10 @@ Result<void> fetch_images(RemoteServer& server, const image::ImageDir& dir) {
   pageserver::Client& client = *server.options.first;
   if (client.speaks_criu()) return {};
   const auto listed = TRY(pageserver::parse_listing(TRY(client.list_files(server.options.page_timeout))));
+  const auto is_inventory = [](const pageserver::Listed& file) { return file.name == image::kInventoryFile; };
+  if (!dir.exists(image::kInventoryFile) && std::ranges::none_of(listed, is_inventory))
+    return error(ENOENT, "{} has only the memory of this checkpoint, and {} has no inventory.img; give the directory of the dump that has the other images with -D",
+                 server.options.name, dir.name());
   for (const pageserver::Listed& file : missing_of(listed, dir)) TRY(fetch_one(client, file, dir, server.options.page_timeout));
   return {};
 }

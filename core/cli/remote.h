@@ -20,9 +20,9 @@ struct RemoteServer {
 // Errors: those of finding the address and of the files of TLS.
 Result<std::unique_ptr<RemoteServer>> remote_server(const Options& options);
 
-// Fetches what is missing of a checkpoint into `dir`: all images, if there are none, or those of memory, if pages are missing. The pages that
+// Fetches what is missing of a checkpoint into `dir`: all images, if there are none, or those of memory, if any of these is missing. The pages that
 // may come late stay with the server. Connects. Does nothing at a server that speaks CRIU's protocol.
-// Errors: those of the connection and of writing; EBADMSG for a listing that cannot be.
+// Errors: those of the connection and of writing; EBADMSG for a listing that cannot be; ENOENT if neither side has an inventory.
 Result<void> fetch_images(RemoteServer& server, const image::ImageDir& dir);
 
 }  // namespace faultline::cli

@@ -81,6 +81,7 @@ Result<int> run_command(const Command& command, Context& context) {
   if (command.images) TRY(open_directories(context));
   else TRY(log::open("", options.verbosity));
   for (const auto& name : options.without_effect) LOG_WARNING("{} has no effect in {}", name, options.verb_name);
+  for (const auto& sentence : options.unpaired) LOG_WARNING("{}", sentence);
   if (getenv("CRIU_FAULT")) LOG_WARNING("CRIU_FAULT is set: there is no fault injection in this version");
   return command.run(context);
 }

@@ -14,7 +14,6 @@ namespace faultline::dump {
 
 namespace {
 
-constexpr char kInventoryName[] = "inventory.img";
 constexpr char kInventoryDraft[] = "inventory.img.draft";
 
 using Clock = std::chrono::steady_clock;
@@ -65,7 +64,7 @@ class Dump {
     TRY(image::write_one(dir_, kInventoryDraft, image::kInventory, inventory));
     if (settings_.sync) TRY(dir_.sync());
     TRY(go_on());
-    if (::renameat(dir_.fd(), kInventoryDraft, dir_.fd(), kInventoryName) < 0) return sys_error("{}/{}", dir_.name(), kInventoryName);
+    if (::renameat(dir_.fd(), kInventoryDraft, dir_.fd(), image::kInventoryFile) < 0) return sys_error("{}/{}", dir_.name(), image::kInventoryFile);
     if (settings_.sync && ::fsync(dir_.fd()) < 0) return sys_error("{}: the directory cannot be brought to stable storage", dir_.name());
     return {};
   }
@@ -189,7 +188,7 @@ class Dump {
 
 Result<image::DumpStatsEntry> run(const image::ImageDir& dir, const Settings& settings, const Hooks& hooks) {
   // Whatever was here is no checkpoint any more.
-  TRY(dir.remove(kInventoryName));
+  for (const char* name : {image::kInventoryFile, image::kMemoryReceivedFile}) TRY(dir.remove(name));
   Dump dump(dir, settings, hooks);
   const auto begin = Clock::now();
   FrozenTree tree = TRY(FrozenTree::freeze(settings.pid, settings.timeout, [&] { return dump.go_on(); }));
@@ -201,7 +200,7 @@ Result<image::DumpStatsEntry> run(const image::ImageDir& dir, const Settings& se
   if (done) done = dump.go_on();
   dump.stats.frozen_time = microseconds_since(frozen);
   if (!done) {
-    for (const char* name : {kInventoryName, kInventoryDraft}) static_cast<void>(dir.remove(name));
+    for (const char* name : {image::kInventoryFile, kInventoryDraft}) static_cast<void>(dir.remove(name));
     static_cast<void>(tree.release(Afterwards::kRun));
     return Failure(done.error());
   }
@@ -213,7 +212,7 @@ Result<image::DumpStatsEntry> run(const image::ImageDir& dir, const Settings& se
   auto served = hooks.serve(tree);
   dump.stats.frozen_time = microseconds_since(frozen);
   // Without the processes that have the memory, the images are no checkpoint.
-  if (served.afterwards == Afterwards::kRun) static_cast<void>(dir.remove(kInventoryName));
+  if (served.afterwards == Afterwards::kRun) static_cast<void>(dir.remove(image::kInventoryFile));
   auto released = tree.release(served.afterwards);
   TRY(std::move(served.outcome));
   TRY(std::move(released));

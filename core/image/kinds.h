@@ -57,6 +57,10 @@ inline constexpr char kInterruptedCallsFile[] = "interrupted-calls";
 // Ours too: tool and machine of the dump. CRIU leaves it alone, so that one in a directory that CRIU has written to is of an earlier dump.
 inline constexpr Kind kOrigin = {"ORIGIN", 0x464c4f52, "origin_entry", {}, Payload::kNone, true};
 inline constexpr char kOriginFile[] = "origin";
+// Ours as well, text for people: a page server has received all memory of a dump into this directory. Where the other images are elsewhere, it
+// stands for the inventory: without either, nobody can tell what is whole from what broke off.
+inline constexpr char kMemoryReceivedFile[] = "memory-received";
+inline constexpr char kInventoryFile[] = "inventory.img";
 
 // The kind with this magic (and service head or not); nullptr if there is none. All kinds of the format are known, also those above
 // that only a reader meets.

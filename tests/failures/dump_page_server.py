@@ -20,6 +20,7 @@ def check(box):
     for program in PROGRAMS:
         restore_joined(box, program)
     own_server(box)
+    own_server_elsewhere(box)
     inherited_socket(box)
     encrypted(box)
     failing_servers(box)
@@ -82,6 +83,34 @@ def own_server(box):
     box.must('restore', box.restore('--lazy-pages'))
     run.unharmed('restored from what a page server took in')
     box.expect_empty('own server')
+
+
+def own_server_elsewhere(box):
+    """Memory is in the directory of the page server, everything else in that of the dump: a restore joins them, whether memory is to come late or not."""
+    for program, late in (('mem_lazy_touch', True), ('mem_shared_anonymous', True), ('mem_shared_anonymous', False), ('tree_depth', False)):
+        run = Run(box, program)
+        pages = fresh(run.box.path('pages'))
+        box.images = fresh(run.box.path('images'))
+        server, port = box.page_server(images=pages)
+        box.must('dump into a page server', box.dump(run.pid, '--page-server', '--port', str(port)))
+        if box.wait(server, 'the page server to end') != 0:
+            raise Failed('the page server did not end with 0')
+        box.expect_empty('after the dump')
+        if 'inventory.img' in os.listdir(pages) or any(name.startswith('pagemap-') for name in os.listdir(box.images)):
+            raise Failed(f'the page server has {os.listdir(pages)}, the dump {os.listdir(box.images)}')
+        server, port = box.page_server('--lazy-pages', images=pages)
+        remote = ('--page-server', '--port', str(port))
+        empty = fresh(run.box.path('empty'))
+        refused(box, 'a restore without the other images', box.restore(*remote, images=empty), 'only the memory', '-D')
+        if os.listdir(empty):
+            raise Failed(f'it has left {os.listdir(empty)}')
+        box.must('restore of both', box.restore(*remote, *(['--lazy-pages'] if late else [])))
+        open(run.box.path('go'), 'w').close()
+        if box.wait(run.pid, f'{program}: its verdict') != 0:
+            raise Failed(f'{program}: joined by a restore, {"late" if late else "at once"}: it did not survive')
+        box.end(server, 'the page server to end')
+        box.expect_empty('restored from two directories')
+        run.done()
 
 
 def inherited_socket(box):

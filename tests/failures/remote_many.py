@@ -1,12 +1,13 @@
-# about: one checkpoint is restored many times at once from one page server; a client that is killed in the middle bothers nobody; the server stays small
+# about: two checkpoints are restored many times at once from one page server; a client that is killed in the middle bothers nobody; the server stays small
 # modes: check
 # timeout: 120
 import contextlib
 import os
+import shutil
 import signal
 
 from box import Failed
-from drive import Run, soak, state_of
+from drive import Run, fresh, refused, soak, state_of
 
 CLIENTS = 8
 
@@ -31,38 +32,46 @@ def guards(box):
 
 def check(box):
     for _ in range(5 if soak() else 1):
-        run = Run(box, 'mem_lazy_touch')
-        box.images = run.box.path('images')
-        box.must('dump', box.dump(run.pid))
-        box.expect_empty('after the dump')
-        server, port = box.page_server('--lazy-pages')
-        remote = ('--lazy-pages', '--page-server', '--port', str(port))
+        served = box.path('served')
+        os.makedirs(os.path.join(served, 'deeper'))
+        runs = {}
+        for name in ('one', 'deeper/two'):
+            runs[name] = Run(box, 'mem_lazy_touch')
+            box.must('dump', box.dump(runs[name].pid, images=os.path.join(served, name)))
+            box.expect_empty('after the dump')
+        server, port = box.page_server('--lazy-pages', images=served)
+        remote = ('--new-pidns', '--lazy-pages', '--page-server', '--port', str(port), '--checkpoint')
+        for name in ('three', 'deeper'):
+            refused(box, f'the checkpoint "{name}"', box.restore(*remote, name, images=fresh(box.path('refused'))), f'"{name}"')
 
         # One whose pager and guard are killed: it cannot go on, and is ended here.
-        box.images = run.box.path('killed')
-        os.mkdir(box.images)
-        box.must('restore', box.restore('--new-pidns', *remote, '--prefetch', 'none'))
+        box.must('restore', box.restore(*remote, 'one', '--prefetch', 'none', images=fresh(box.path('killed'))))
         for pid in guards(box) + [pid for pid in box.others() if pid != server]:
             with contextlib.suppress(ProcessLookupError):  # the first process of a namespace takes the others with it
                 os.kill(pid, signal.SIGKILL)
         box.until(lambda: list(box.others()) == [server], 'the killed client to be gone')
 
-        starting = []
+        starting = {name: [] for name in runs}
         for i in range(CLIENTS):
-            images = run.box.path(f'fetched{i}')
-            os.mkdir(images)
-            # Not detached: it ends with its program, whose verdict stands in its log.
-            starting.append(box.faultline('restore', '--new-pidns', '-v4', *remote, images=images, wait=False))
-        box.until(lambda: all(any(' runs' in line for line in box.all_lines(log)) or box.ended(pid) is not None for pid, log in starting), 'all restores')
+            for name, clients in starting.items():
+                if i % len(runs) == list(runs).index(name):
+                    # Not detached: it ends with its program, whose verdict stands in its log.
+                    clients.append(box.faultline('restore', '-v4', *remote, name, images=fresh(box.path(f'fetched{i}')), wait=False))
+        everybody = [client for clients in starting.values() for client in clients]
+        box.until(lambda: all(any(' runs' in line for line in box.all_lines(log)) or box.ended(pid) is not None for pid, log in everybody), 'all restores')
         largest = memory_kib(server)
-        open(run.box.path('go'), 'w').close()
-        for pid, log in starting:
-            while box.ended(pid) is None:
-                largest = max(largest, memory_kib(server))
-                box.pause('the restored programs to end')
-            lines = box.all_lines(log)
-            if not any('ended with exit code 0' in line for line in lines):
-                raise Failed(f'one of {CLIENTS} restores: {box.first_error(log)}')
+        # Each program waits for the "go" of its own directory: those of the other checkpoint still wait when the first have ended.
+        for name, clients in starting.items():
+            open(os.path.join(runs[name].dir, 'go'), 'w').close()
+            for pid, log in clients:
+                while box.ended(pid) is None:
+                    largest = max(largest, memory_kib(server))
+                    box.pause(f'the restored programs of {name} to end')
+                lines = box.all_lines(log)
+                if not any('ended with exit code 0' in line for line in lines):
+                    raise Failed(f'one of {len(clients)} restores of {name}: {box.first_error(log)}')
+            if name == 'one' and any(box.ended(pid) is not None for pid, _ in starting['deeper/two']):
+                raise Failed('a restore of the second checkpoint has ended with those of the first')
         print(f'the server had {largest} KiB of its own at most', flush=True)
         if largest > 64 << 10:
             raise Failed(f'the page server took {largest} KiB for {CLIENTS} clients of 64 MiB each')
@@ -70,4 +79,6 @@ def check(box):
             raise Failed('the page server is gone')
         box.end(server, 'the page server to end')
         box.expect_empty('at the end')
-        run.done()
+        for run in reversed(runs.values()):
+            run.done()
+        shutil.rmtree(served)

@@ -6,8 +6,10 @@ import os
 
 from box import Failed, Skipped
 from drive import Run, pick_seed
+from metrics import scrape
 
 NO_TUN = 77
+METRICS = 9100
 CLONE_NEWNET = 0x40000000
 
 
@@ -34,14 +36,22 @@ def lay_cable(box, server, *options):
     raise Failed(f'the cable: {said().strip()}')
 
 
+def packed():
+    """Over a network, less has gone than there were pages."""
+    seen = scrape(f'10.77.0.2:{METRICS}')
+    pages = seen['faultline_server_bytes_total,class=demand'] + seen['faultline_server_bytes_total,class=bulk']
+    if not 0 < seen['faultline_server_sent_bytes_total'] < pages / 2:
+        raise Failed(f'--compress zstd has sent {seen["faultline_server_sent_bytes_total"]} bytes for {pages}')
+
+
 def check(box):
     seed = pick_seed().randrange(1 << 30)
-    for program, options in (('mem_lazy_touch', ()), ('mem_lazy_syscall', ('--loss', '50', '--seed', str(seed)))):
+    for program, options in (('mem_lazy_touch', ()), ('mem_repeats', ()), ('mem_lazy_syscall', ('--loss', '50', '--seed', str(seed)))):
         run = Run(box, program)
         box.images = run.box.path('images')
         box.must('dump', box.dump(run.pid))
         box.expect_empty('after the dump')
-        server, port = box.page_server('--lazy-pages', '--address', '0.0.0.0', '--insecure-network', prepare=own_network)
+        server, port = box.page_server('--lazy-pages', '--address', '0.0.0.0', '--insecure-network', '--compress', 'zstd', '--metrics', f'0.0.0.0:{METRICS}', prepare=own_network)
         cable = lay_cable(box, server, '--round-trip-us', '5000', *options)
         box.images = run.box.path('fetched')
         os.mkdir(box.images)
@@ -51,6 +61,8 @@ def check(box):
         if status != 0:
             run.subject.verify(run.pid)
             raise Failed(f'{program} did not survive')
+        if program == 'mem_repeats':
+            packed()
         box.end(cable, 'the cable to be taken away')
         box.end(server, 'the page server to end')
         box.expect_empty(program)

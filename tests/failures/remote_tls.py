@@ -2,42 +2,17 @@
 # modes: check
 # timeout: 90
 import os
-import subprocess
 
 from box import Failed
-from drive import Run, end_remote, refused
+from certificates import Authority
+from drive import Run, end_remote, fresh, refused
 from proxy import Proxy
-
-
-def openssl(*words):
-    subprocess.run(['openssl', *words], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-class Authority:
-    """Issues certificates for the test; its files are in `folder`."""
-
-    def __init__(self, folder, name):
-        os.mkdir(folder)
-        self.folder = folder
-        self.key, self.cert = self.file(name + '.key'), self.file(name + '.pem')
-        openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-subj', f'/CN={name}', '-keyout', self.key, '-out', self.cert)
-
-    def file(self, name):
-        return os.path.join(self.folder, name)
-
-    def issue(self, name, address='127.0.0.1'):
-        """The options that use a fresh certificate."""
-        key, request, cert, names = (self.file(f'{name}.{suffix}') for suffix in ('key', 'csr', 'pem', 'ext'))
-        with open(names, 'w', encoding='ascii') as f:
-            f.write(f'subjectAltName=DNS:{name},IP:{address}\n')
-        openssl('req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', f'/CN={name}', '-keyout', key, '-out', request)
-        openssl('x509', '-req', '-in', request, '-CA', self.cert, '-CAkey', self.key, '-CAcreateserial', '-days', '2', '-extfile', names, '-out', cert)
-        return ['--tls', '--tls-cacert', self.cert, '--tls-cert', cert, '--tls-key', key]
 
 
 def check(box):
     ours, others = Authority(box.path('ours'), 'ours'), Authority(box.path('others'), 'others')
-    server_options, good, stranger = ours.issue('server'), ours.issue('good'), ours.issue('stranger')
+    # Each host has a certificate of its own: the client's does not stand for the address of the server.
+    server_options, good, stranger = ours.issue('server', '127.0.0.1'), ours.issue('good'), ours.issue('stranger')
     foreign = others.issue('good')
     for program in ('mem_lazy_touch', 'mem_lazy_churn'):
         run = Run(box, program)
@@ -56,11 +31,20 @@ def check(box):
         open(run.box.path('go'), 'w').close()
         end_remote(box, run, server, proxy, f'{program} through TLS')
 
-    # A migration: the dump is the server.
+    # Without a list, the server wants a client of its own name, as CRIU's does; its log tells the way out.
+    box.images = fresh(box.path('none'))
+    server, port = box.page_server('--lazy-pages', '--address', '127.0.0.1', *server_options)
+    refused(box, 'a client of another name', box.restore('--lazy-pages', '--page-server', '--address', '127.0.0.1', '--port', str(port), *good), '--allow')
+    logs = [name for name in os.listdir(box.logs) if name.endswith('page-server.log')]
+    if not any('good' in line and '--allow NAME' in line for name in logs for line in box.all_lines(os.path.join(box.logs, name))):
+        raise Failed('the log of a server without --allow does not tell that it is the way out')
+    box.end(server, 'the page server to end')
+
+    # A migration: the dump is the server. Who is not on its list is refused, and costs the program nothing.
     run = Run(box, 'mem_lazy_touch')
     box.images = run.box.path('images')
     port_file = run.box.path('port')
-    dump, log = box.dump(run.pid, '--lazy-pages', '--portfile', port_file, *server_options, wait=False)
+    dump, log = box.dump(run.pid, '--lazy-pages', '--address', '127.0.0.1', '--portfile', port_file, '--allow', 'good', *server_options, wait=False)
     box.until(lambda: os.path.exists(port_file) or box.ended(dump) is not None, 'the dump to serve')
     if box.ended(dump) is not None:
         raise Failed(f'dump --lazy-pages --tls: {box.first_error(log)}')
@@ -68,7 +52,9 @@ def check(box):
         port = f.read()
     target = run.box.path('fetched')
     os.mkdir(target)
-    restore, restore_log = box.faultline('restore', '--new-pidns', '--lazy-pages', '--page-server', '--address', '127.0.0.1', '--port', port, *good, images=target, wait=False)
+    to = ('--lazy-pages', '--page-server', '--address', '127.0.0.1', '--port', port)
+    refused(box, 'a client that the dump does not list', box.faultline('restore', '--new-pidns', *to, *stranger, images=target), ('not', 'refuse', 'closed', 'alert'))
+    restore, restore_log = box.faultline('restore', '--new-pidns', *to, *good, images=target, wait=False)
     if os.waitstatus_to_exitcode(box.wait(dump, 'the dump that is done when all memory has moved')) != 0:
         raise Failed(f'the dump: {box.first_error(log)}; the restore: {box.first_error(restore_log)}')
     open(run.box.path('go'), 'w').close()

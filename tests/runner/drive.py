@@ -34,6 +34,7 @@ class Run:
         box.dir = os.path.join(self.base, f'{program}.{len(os.listdir(self.base))}')
         os.mkdir(box.dir)
         os.chmod(box.dir, 0o777)
+        self.dir = box.dir
         source = os.path.join(PROGRAMS, program + '.c')  # a program that a driver builds itself has none there
         differs = Directives(source).differs if os.path.exists(source) else ()
         self.subject = Program(box, [os.path.join(box.programs, program), box.dir], _Plain(differs), prepare=prepare)
