@@ -63,5 +63,27 @@ TEST_CASE("a flood of connections leaves descriptors for the pages of others") {
   REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
 }
 
+TEST_CASE("a server that is short of descriptors says so, and gives the page when it has some") {
+  rlimit before;
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  const image::CapturedLog log;
+  Served served;
+  Client client = served.client();
+  Inbox inbox;
+  REQUIRE(client.wait_ready(10s));
+  const rlimit none = {1, before.rlim_max};  // poll(2) takes no more entries than this
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+  const Range one[] = {range_of(kTask, 16, 1)};
+  client.read(one, true);
+  const auto failed = client.wait(10s, inbox.events, [&] { return !inbox.failures.empty(); });
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+  REQUIRE(failed);
+  CHECK(is_passing(inbox.failures[0].code));
+  CHECK(log.has("cannot be answered for the moment"));
+  CHECK(log.has("Too many open files; raise the limit of open files"));
+  client.read(one, true);
+  REQUIRE(client.wait(10s, inbox.events, [&] { return !inbox.pages.empty(); }));
+}
+
 }  // namespace
 }  // namespace faultline::pageserver

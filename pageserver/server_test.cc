@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "core/image/captured_log.h"
 #include "pageserver/compression.h"
 #include "pageserver/test_server.h"
 
@@ -332,6 +333,7 @@ TEST_CASE("a server without descriptors accepts again when it has some") {
   const rlimit few = {200, before.rlim_max};
   REQUIRE(::setrlimit(RLIMIT_NOFILE, &few) == 0);  // the kernel notes it with each operation, so it comes first
   {
+    const image::CapturedLog log;
     Served served;
     UniqueFd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     std::vector<UniqueFd> all;
@@ -346,6 +348,7 @@ TEST_CASE("a server without descriptors accepts again when it has some") {
     CHECK(::poll(&p, 1, 200) == 0);
     all.clear();
     CHECK(::poll(&p, 1, 10'000) == 1);
+    CHECK(log.has("cannot accept connections for now: Too many open files; raise the limit of open files (LimitNOFILE= of the unit, ulimit -n)"));
   }
   REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
 }

@@ -116,6 +116,7 @@ class Session {
   uint64_t pages_ = 0;
   uint64_t serial_ = 0;
   bool over_ = false;
+  bool told_of_shortage_ = false;
   bool listing_ = false;  // a reply to NAMES or FILES waits
 };
 

@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "core/base/log.h"
+#include "core/sys/file_limit.h"
 #include "core/sys/time_slice.h"
 #include "pageserver/endpoint.h"
 
@@ -184,7 +185,7 @@ void Worker::on_accepted(int result, uint32_t flags) {
     add(UniqueFd(result), false);
   } else if (!is_of_client(-result) && !(result == -EINVAL && ring.no_multishot_accept())) {
     // Too few descriptors, for example, which lasts: again at the next tick.
-    if (result != -ECANCELED && !std::exchange(accept_trouble_, true)) LOG_WARNING("page server: cannot accept connections for now: {}", errno_text(-result));
+    if (result != -ECANCELED && !std::exchange(accept_trouble_, true)) LOG_WARNING("page server: cannot accept connections for now: {}{}", errno_text(-result), sys::more_files_hint(-result));
     return;
   }
   accept_more();

@@ -22,4 +22,9 @@ uint64_t raise_file_limit() {
   return file_limit();
 }
 
+const char* more_files_hint(int code) {
+  if (code == EMFILE) return "; raise the limit of open files (LimitNOFILE= of the unit, ulimit -n)";
+  return code == ENFILE ? "; raise the machine's limit of open files (sysctl fs.file-max)" : "";
+}
+
 }  // namespace faultline::sys

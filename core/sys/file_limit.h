@@ -10,4 +10,7 @@ namespace faultline::sys {
 uint64_t file_limit();
 uint64_t raise_file_limit();
 
+// What an administrator can do about this errno, to be appended to a message: for EMFILE and ENFILE; else empty.
+const char* more_files_hint(int code);
+
 }  // namespace faultline::sys
