@@ -87,7 +87,10 @@ void Connection::take(std::span<const std::byte> bytes) {
 }
 
 void Connection::parsed(const Result<void>& outcome) {
-  if (outcome) return;
+  if (outcome) {
+    if (auto errand = session_.take_errand()) ++in_flight_, desk_.send_for(std::move(errand), *this);
+    return;
+  }
   ++desk_.counters.broken;
   end(outcome.error().what);
 }
@@ -219,6 +222,14 @@ void Connection::sent(size_t bytes) {
 
 void Connection::finish_if_over() {
   if (!ending_ && session_.over() && !filling_ && !sending_) end("");
+}
+
+void Connection::errand_done(Session::Text text) {
+  --in_flight_;
+  if (ending_) return desk_.has_ended(*this);
+  session_.errand_done(std::move(text));
+  parsed(session_.take({}));
+  after_input();
 }
 
 void Connection::revoke() {

@@ -20,6 +20,8 @@ class Desk {
   // `connection` has something to be produced, or is to be removed when it is idle. No effect if it is known already.
   virtual void has_work(Connection& connection, bool urgent) = 0;
   virtual void has_ended(Connection& connection) = 0;
+  // Has the errand done by another thread; then calls the connection's errand_done(), in this one.
+  virtual void send_for(Session::Errand errand, Connection& connection) = 0;
   // Somebody waited for a page within the last millisecond.
   virtual bool lately_urgent() const = 0;
 
@@ -49,6 +51,7 @@ class Connection {
   bool can_produce() const;
   bool urgent() const { return session_.has_urgent(); }
 
+  void errand_done(Session::Text text);
   void revoke();
   // What was asked for is answered, then it ends.
   void drain();

@@ -42,6 +42,8 @@ Server::Server(Sources& sources, UniqueFd listener, const ServerOptions& options
 
 Result<std::unique_ptr<Server>> Server::start(Sources& sources, UniqueFd listener, const ServerOptions& options) {
   std::unique_ptr<Server> server(new Server(sources, std::move(listener), options));
+  server->helper_ = TRY(Helper::start());
+  server->shared_.helper = server->helper_.get();
   const unsigned workers = options.workers != 0 ? options.workers : std::clamp(std::thread::hardware_concurrency(), 1u, 4u);
   // One that does not wait would make the ring ask for connections without end.
   if (const int fd = server->listener_.get(), flags = ::fcntl(fd, F_GETFL); flags >= 0) (void)::fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
@@ -55,6 +57,7 @@ Result<std::unique_ptr<Server>> Server::start(Sources& sources, UniqueFd listene
 
 Server::~Server() {
   for (const auto& worker : workers_) worker->stop();
+  helper_.reset();  // it may still be busy for a worker that has failed
 }
 
 void Server::adopt(UniqueFd connection) {

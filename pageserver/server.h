@@ -53,6 +53,7 @@ class Server {
   std::mutex mutex_;
   std::condition_variable none_left_;
   Shared shared_;
+  std::unique_ptr<Helper> helper_;
   std::vector<std::unique_ptr<Worker>> workers_;
 };
 

@@ -160,6 +160,27 @@ void Worker::has_work(Connection& connection, bool urgent) {
 
 void Worker::has_ended(Connection& connection) { ended_.push_back(&connection); }
 
+// The connection is not idle meanwhile, and stays.
+void Worker::send_for(Session::Errand errand, Connection& connection) {
+  shared_.helper->post([this, errand = std::move(errand), to = &connection] {
+    auto text = errand();
+    {
+      std::lock_guard lock(mutex_);
+      errands_.emplace_back(to, std::move(text));
+    }
+    tell(kErrand);
+  });
+}
+
+void Worker::take_errands() {
+  std::vector<std::pair<Connection*, Session::Text>> done;
+  {
+    std::lock_guard lock(mutex_);
+    done.swap(errands_);
+  }
+  for (auto& [connection, text] : done) connection->errand_done(std::move(text));
+}
+
 // Connections are destroyed here only, when no function of theirs is being run.
 void Worker::bury() {
   for (Connection* connection : std::exchange(ended_, {})) {
@@ -239,6 +260,7 @@ void Worker::on_told(int, uint32_t) {
     }
     for (UniqueFd& socket : adopted) add(std::move(socket), true);
   }
+  if (orders & kErrand) take_errands();
   if ((orders & (kDrain | kStop)) && accepting_) ring.cancel(accepted_);
   if (orders & kDrain) draining_ = true;
   if (orders & kStop) stopping_ = true;

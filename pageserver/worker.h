@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "pageserver/connection.h"
+#include "pageserver/helper.h"
 
 namespace faultline::pageserver {
 
@@ -25,6 +26,7 @@ struct Shared {
   std::atomic<size_t> working = 0;             // workers that have not failed
   std::function<void(size_t left)> failed;     // called by a worker that has; `left` go on
   bool newer_uring = true;
+  Helper* helper = nullptr;
 };
 
 // One thread with one ring, which serves the connections that it has accepted.
@@ -48,10 +50,11 @@ class Worker final : public Desk {
 
   void has_work(Connection& connection, bool urgent) override;
   void has_ended(Connection& connection) override;
+  void send_for(Session::Errand errand, Connection& connection) override;
   bool lately_urgent() const override;
 
  private:
-  enum Order : unsigned { kStop = 1, kDrain = 2, kRevoke = 4, kAdopt = 8 };
+  enum Order : unsigned { kStop = 1, kDrain = 2, kRevoke = 4, kAdopt = 8, kErrand = 16 };
 
   Worker(Shared& shared, int listener, std::unique_ptr<Ring> ring, UniqueFd wake);
   void tell(Order order);
@@ -63,6 +66,7 @@ class Worker final : public Desk {
   void bury();
   void on_accepted(int result, uint32_t flags);
   void on_told(int result, uint32_t);
+  void take_errands();
   void on_tick(int result, uint32_t);
   void accept_more();
   // `handed_over`: its protection is the business of whoever has connected it (--ps-socket).
@@ -78,6 +82,7 @@ class Worker final : public Desk {
   std::atomic<unsigned> orders_ = 0;
   std::mutex mutex_;
   std::vector<UniqueFd> adopted_;  // guarded by mutex_
+  std::vector<std::pair<Connection*, Session::Text>> errands_;  // that are done; guarded by mutex_
   Op<Worker, &Worker::on_accepted> accepted_{*this};
   Op<Worker, &Worker::on_told> told_{*this};
   Op<Worker, &Worker::on_tick> tick_{*this};
