@@ -38,7 +38,8 @@ Server::Server(Sources& sources, UniqueFd listener, const ServerOptions& options
                 if (alone) alone();
               },
               .failed = options.failed,
-              .newer_uring = options.newer_uring} {}
+              .newer_uring = options.newer_uring,
+              .patience = options.patience} {}
 
 Result<std::unique_ptr<Server>> Server::start(Sources& sources, UniqueFd listener, const ServerOptions& options) {
   std::unique_ptr<Server> server(new Server(sources, std::move(listener), options));

@@ -13,6 +13,7 @@ namespace faultline::pageserver {
 struct ServerOptions {
   Compress compress = Compress::kAuto;
   size_t max_clients = 1024;  // fewer if the limit of open files is too low for so many; the log says so
+  Patience patience = {};
   // Called by a worker when the last client has gone.
   std::function<void()> alone;
   // Called by a worker that has given up because of an error of the kernel; `left` go on. Its clients see the end of their connections.

@@ -58,7 +58,7 @@ TEST_CASE("a flood of connections leaves descriptors for the pages of others") {
     client.read(one, true);  // the first of this object: its pagemap and pages are opened for it
     REQUIRE(client.wait(10s, inbox.events, [&] { return !inbox.pages.empty() || !inbox.failures.empty(); }));
     CHECK(inbox.failures.empty());
-    CHECK(log.has("is refused: there are 136 clients already"));
+    CHECK(log.has("all 136 places (--max-clients) are taken: connections that have opened no checkpoint are ended for newcomers"));
   }
   REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
 }
@@ -83,6 +83,58 @@ TEST_CASE("a server that is short of descriptors says so, and gives the page whe
   CHECK(log.has("Too many open files; raise the limit of open files"));
   client.read(one, true);
   REQUIRE(client.wait(10s, inbox.events, [&] { return !inbox.pages.empty(); }));
+}
+
+// Waits for the server to end the connection.
+bool is_ended(int fd) {
+  pollfd p = {fd, POLLRDHUP, 0};
+  return ::poll(&p, 1, 10'000) == 1;
+}
+
+TEST_CASE("who has opened nothing gives way when all places are taken; who has does not") {
+  const image::CapturedLog log;
+  Served served({.max_clients = 4, .alone = {}, .workers = 2});
+  const UniqueFd first = opened(served);
+  const UniqueFd silent = served.connect(), hanging = served.connect(), greeted = served.connect();
+  send_all(hanging.get(), "half a he");
+  send_all(greeted.get(), bytes_of(hello()));
+  REQUIRE(receive(greeted.get(), 4) == kHelloAnswer);
+  while (served.server().clients() < 4) std::this_thread::yield();
+  const UniqueFd second = opened(served), third = opened(served), fourth = opened(served);
+  for (const int fd : {silent.get(), hanging.get(), greeted.get()}) CHECK(is_ended(fd));
+  CHECK(log.has("all 4 places (--max-clients) are taken: connections that have opened no checkpoint are ended for newcomers, now for 127.0.0.1:"));
+  // Now all are in use.
+  const UniqueFd fifth = served.connect();
+  CHECK(is_ended(fifth.get()));
+  CHECK(served.server().counters().refused == 4);
+  const Range one[] = {range_of(kTask, 16, 1)};
+  const size_t size = sizeof(FrameHeader) + sizeof(RunHeader) + kPageSize;
+  for (const int fd : {first.get(), second.get(), third.get(), fourth.get()}) {
+    send_all(fd, frame(FrameType::kRead, kUrgent, 2, encode(one)));
+    CHECK(receive(fd, size).size() == size);
+  }
+}
+
+TEST_CASE("who does not do its part is put out after a while, and the log says why") {
+  const image::CapturedLog log;
+  const Patience little = {.hello = 200ms, .message = 200ms, .taking = 200ms};
+  Served served({.patience = little, .alone = {}});
+  // It reads nothing, and is seen to be gone by the server's count.
+  const UniqueFd lazy = opened(served);
+  for (int i = 0; i < 16; ++i) {
+    const Range all[] = {range_of(kTask, 16, 2000)};
+    send_all(lazy.get(), frame(FrameType::kRead, 0, 2, encode(all)));
+  }
+  const UniqueFd silent = served.connect();
+  const UniqueFd half = opened(served);
+  send_all(half.get(), "half");
+  CHECK(is_ended(silent.get()));
+  CHECK(is_ended(half.get()));
+  while (served.server().clients() > 0) std::this_thread::yield();
+  CHECK(log.has("is ended: it has not taken what it asked for, for 0.2 s"));
+  CHECK(log.has("is ended: it has not said within 0.2 s what it wants"));
+  CHECK(log.has("is ended: it has been silent for 0.2 s in the middle of a message"));
+  CHECK(served.server().counters().broken == 3);
 }
 
 }  // namespace

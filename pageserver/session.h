@@ -37,7 +37,11 @@ class Session {
   // False while so much is waiting that the client has to wait too. What take() is given then is kept all the same.
   bool wants_input() const;
   // The client has begun a message, and not ended it.
-  bool in_message() const { return state_ == State::kHello || (!input_.empty() && wants_input()); }
+  bool in_message() const { return !input_.empty() && wants_input(); }
+
+  // The client has chosen a checkpoint.
+  bool opened() const { return source_ != nullptr; }
+  bool said_hello() const { return state_ != State::kHello; }
 
   bool has_work() const { return !urgent_.empty() || !bulk_.empty(); }
   // Somebody waits for a page.
