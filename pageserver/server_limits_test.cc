@@ -137,5 +137,26 @@ TEST_CASE("who does not do its part is put out after a while, and the log says w
   CHECK(served.server().counters().broken == 3);
 }
 
+TEST_CASE("whoever asks for what it must not have is refused, and the log says so") {
+  const image::CapturedLog log;
+  Served served;
+  std::filesystem::create_directory_symlink("/", served.root().path() / "out");
+  const auto told = [&](const std::string& request, bool open, const char* line) {
+    const UniqueFd socket = open ? opened(served) : served.connect();
+    if (!open) send_all(socket.get(), bytes_of(hello()));
+    send_all(socket.get(), request);
+    CHECK(is_ended(socket.get()));
+    INFO(log.text());
+    CHECK(log.has(line));
+  };
+  const std::vector<Range> many(kMaxRanges + 1, range_of(kTask, 16, 1));
+  const Range much[] = {range_of(kTask, 16, kMaxReadPages + 1)};
+  told(frame(FrameType::kOpen, 0, 1, encode(Open{.name = "a/../../x"})), false, "is ended: the name of a checkpoint must be relative and stay below the served directory");
+  told(frame(FrameType::kOpen, 0, 1, encode(Open{.name = "out/etc"})), false, "asked for the checkpoint \"out/etc\": there is no checkpoint \"out/etc\" here: Invalid cross-device link");
+  told(frame(FrameType::kFile, 0, 1, "../inventory.img"), true, "is ended: the name of an image must stay in its checkpoint");
+  told(frame(FrameType::kRead, 0, 1, encode(many)), true, "is longer than any request");
+  told(frame(FrameType::kRead, 0, 1, encode(much)), true, "is ended: more than 16384 pages in one READ");
+}
+
 }  // namespace
 }  // namespace faultline::pageserver
