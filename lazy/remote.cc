@@ -245,7 +245,15 @@ void RemotePort::settle(PageName first, uint64_t pages) {
     }
     at = stop;
   }
-  if (std::exchange(lost_, false)) hooks_.lost(false);
+  if (std::exchange(lost_, false)) found_again();
+}
+
+// Not when a connection is made: a server that takes connections and gives nothing is lost all the same. The other pages were waited for too long as
+// well, and would be lost again at the next tick, while a slow network brings them.
+void RemotePort::found_again() {
+  const auto now = Clock::now();
+  for (auto& [key, asked] : asked_) asked.since = now;
+  hooks_.lost(false);
 }
 
 void RemotePort::release(Asked& asked, uint32_t index, Vaddr start, Vaddr end) {

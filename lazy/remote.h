@@ -132,6 +132,7 @@ class RemotePort {
   void postpone(std::vector<Key> keys, const pageserver::Failed& failed);
   void release(Asked& asked, uint32_t index, Vaddr start, Vaddr end);
   void release(const Waiter& waiter, PageName page);
+  void found_again();
   void look_for_loss(Clock::time_point now);
 
   const RemoteOptions& options_;

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 
 #include <catch2/catch.hpp>
+#include <thread>
 
 #include "core/image/captured_log.h"
 #include "lazy/test_server.h"
@@ -51,6 +52,42 @@ TEST_CASE("a page that the server will never have kills who waits for it") {
   const int status = target.wait();
   CHECK(WIFSIGNALED(status));
   CHECK(reap(guard) == 0);
+}
+
+TEST_CASE("after a loss the first page that comes lets the program go on, and the others have their time again") {
+  const image::CapturedLog log;
+  ScriptedServer server;
+  RemoteOptions remote = server.options();
+  remote.page_timeout = 1s;
+  // Two wait when the server is lost.
+  Target target(kPages, remote, [](std::byte* m) {
+    bool other = false;
+    std::thread thread([&] { other = is_stored(m, 300); });
+    const bool good = is_stored(m, 3);
+    thread.join();
+    return good && other ? 0 : 1;
+  });
+  const pid_t guard = *target.pager().detach({.prefetch = Prefetch::kNone, .keep_fds = {log::descriptor()}});
+  target.go();
+  server.accept();
+  for (size_t waited = 0; waited < 2;) waited += server.read().ranges.size();
+  int status = 0;
+  REQUIRE(::waitpid(target.pid(), &status, WUNTRACED) == target.pid());
+  REQUIRE(WIFSTOPPED(status));
+  server.hang_up();
+  server.accept();
+  ScriptedServer::Read again = server.read();
+  REQUIRE(again.ranges.size() == 2);
+  server.send({again.id, again.urgent, {again.ranges[0]}}, false);
+  REQUIRE(::waitpid(target.pid(), &status, WCONTINUED) == target.pid());
+  REQUIRE(WIFCONTINUED(status));
+  // For some ticks of the pager the second does not come: that alone is no loss.
+  CHECK_FALSE(server.left_within(3 * RemotePort::kTick));
+  CHECK(::waitpid(target.pid(), &status, WUNTRACED | WNOHANG) == 0);
+  server.send({again.id, again.urgent, {again.ranges[1]}});
+  CHECK(target.wait() == 0);
+  CHECK(reap(guard) == 0);
+  CHECK(log.count("a page has been waited for") == 1);
 }
 
 }  // namespace

@@ -128,7 +128,7 @@ bool ScriptedServer::left_within(std::chrono::milliseconds time) {
   return ::poll(either, 2, static_cast<int>(time.count())) > 0;
 }
 
-void ScriptedServer::send(const Read& read) {
+void ScriptedServer::send(const Read& read, bool last) {
   std::string bytes;
   for (const Range& range : read.ranges) {
     if (criu_) {
@@ -140,8 +140,8 @@ void ScriptedServer::send(const Read& read) {
     }
     REQUIRE(range.pages <= pageserver::kMaxRunPages);
     const pageserver::RunHeader run = {.object = range.object, .address = range.address, .pages = range.pages};
-    const bool last = &range == &read.ranges.back();
-    pageserver::append_frame(bytes, FrameType::kPages, last ? pageserver::kLast : uint16_t{0}, read.id,
+    const bool ends = last && &range == &read.ranges.back();
+    pageserver::append_frame(bytes, FrameType::kPages, ends ? pageserver::kLast : uint16_t{0}, read.id,
                              std::string(reinterpret_cast<const char*>(&run), sizeof run) + contents_of(range));
   }
   send_all(socket_.get(), bytes);

@@ -32,8 +32,8 @@ class ScriptedServer {
   // Whether a connection waits to be accepted, or its client has closed the one that is, within this time.
   bool left_within(std::chrono::milliseconds time);
 
-  // Sends the pages of Target, for CRIU's protocol also.
-  void send(const Read& read);
+  // Sends the pages of Target, by CRIU's protocol too. `last`: with them the answer is complete.
+  void send(const Read& read, bool last = true);
   void fail(const Read& read, int code, const std::string& what);
 
  private:
