@@ -14,6 +14,7 @@ namespace {
 
 constexpr auto kFirstPause = std::chrono::milliseconds(50), kLongestPause = std::chrono::milliseconds(2000);
 constexpr auto kHelloPatience = std::chrono::seconds(15);
+constexpr auto kPeerPatience = std::chrono::seconds(60);
 constexpr auto kTellAgain = std::chrono::seconds(60);  // of a server that cannot answer for the moment
 
 std::chrono::milliseconds next_pause(std::chrono::milliseconds pause) { return pause.count() == 0 ? kFirstPause : std::min(pause * 2, kLongestPause); }
@@ -29,6 +30,11 @@ Result<void> RemoteOptions::connect_first() {
   if (!connected) return wrap(connected.error(), "the page server {}", name);
   first = std::make_unique<pageserver::Client>(std::move(*connected));
   single |= first->speaks_criu();
+  if (single) {
+    // The end of the only connection is final: it is kept through any silence that the program is to survive.
+    first->set_patience(std::max(client.patience, page_timeout));
+    pageserver::watch_peer(first->fd(), std::max<std::chrono::milliseconds>(kPeerPatience, page_timeout));
+  }
   live = first->live();
   return {};
 }

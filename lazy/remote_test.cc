@@ -1,6 +1,9 @@
 #include "lazy/remote.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include <catch2/catch.hpp>
@@ -88,6 +91,38 @@ TEST_CASE("after a loss the first page that comes lets the program go on, and th
   CHECK(target.wait() == 0);
   CHECK(reap(guard) == 0);
   CHECK(log.count("a page has been waited for") == 1);
+}
+
+TEST_CASE("the only connection is kept through a silence for which another would be given up") {
+  const bool criu = GENERATE(true, false);
+  ScriptedServer server;
+  RemoteOptions remote = server.options();
+  remote.client.patience = 300ms;
+  remote.page_timeout = 100s;
+  std::thread accepting([&] { server.accept(criu); });
+  const auto connected = remote.connect_first();
+  accepting.join();
+  REQUIRE(connected);
+  REQUIRE(remote.single == criu);
+  int kernel_ms = 0;
+  socklen_t size = sizeof kernel_ms;
+  REQUIRE(::getsockopt(remote.first->fd(), IPPROTO_TCP, TCP_USER_TIMEOUT, &kernel_ms, &size) == 0);
+  CHECK(kernel_ms == (criu ? 100'000 : 60'000));
+  Target target(kPages, remote, [](std::byte* m) { return is_stored(m, 3) ? 0 : 1; });
+  const pid_t guard = target.serve({.prefetch = Prefetch::kNone});
+  remote.hand_over();
+  ScriptedServer::Read read = server.read();
+  if (criu) {
+    CHECK_FALSE(server.left_within(1s));
+  } else {
+    CHECK(server.left_within(10s));
+    server.accept();
+    read = server.read();
+  }
+  server.send(read);
+  CHECK(target.wait() == 0);
+  server.hang_up();
+  CHECK(reap(guard) == 0);
 }
 
 }  // namespace
