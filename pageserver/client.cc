@@ -206,9 +206,9 @@ Result<void> Client::wait(Timeout timeout, const ClientEvents& events, const std
   TRY(flush());
   while (!done()) {
     // In slices: while it is being connected, the next address is to be tried when the first does not answer.
-    constexpr int kSliceMs = 500;
+    constexpr Timeout kSlice(500);
     pollfd p = {.fd = fd(), .events = wanted_events(), .revents = 0};
-    const int n = stream_->has_pending() ? 1 : ::poll(&p, 1, std::min(kSliceMs, static_cast<int>(timeout.count())));
+    const int n = stream_->has_pending() ? 1 : ::poll(&p, 1, static_cast<int>(std::min(kSlice, timeout).count()));
     if (n < 0 && errno != EINTR) return sys_error("cannot wait for the page server");
     if (n == 0 && Clock::now() - heard_ >= timeout) return error(ETIMEDOUT, "the page server has not answered for {} ms", timeout.count());
     TRY(flush());

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <climits>
 #include <filesystem>
 #include <thread>
 
@@ -422,6 +423,16 @@ TEST_CASE("a file that was cut fails its request, not the server") {
   client.read(one, true);
   inbox.pages.clear();
   REQUIRE(client.wait(10s, inbox.events, [&] { return inbox.pages.size() == 1; }));
+}
+
+TEST_CASE("a patience of years is waited in slices too") {
+  Served served;
+  Client client = served.client();
+  Inbox inbox;
+  REQUIRE(client.wait_ready(10s));
+  int looks = 0;
+  // Nothing comes: that it looks again shows that it did not wait for ever.
+  CHECK(client.wait(std::chrono::seconds(INT_MAX), inbox.events, [&] { return ++looks == 2; }));
 }
 
 }  // namespace
