@@ -125,5 +125,35 @@ TEST_CASE("the only connection is kept through a silence for which another would
   CHECK(reap(guard) == 0);
 }
 
+TEST_CASE("what the first instruction needs is urgent, all memory of an eager restore is not") {
+  ScriptedServer server;
+  RemoteOptions remote = server.options();
+  uint64_t urgent = 0, bulk = 0;
+  std::thread serving([&] {
+    server.accept();
+    while (urgent + bulk < kPages) {
+      const ScriptedServer::Read read = server.read();
+      for (const auto& range : read.ranges) (read.urgent ? urgent : bulk) += range.pages;
+      server.send(read);
+    }
+  });
+  const auto connected = remote.connect_first();
+  Target target(kPages, remote, [](std::byte* m) {
+    for (uint64_t page = 0; page < kPages; ++page)
+      if (!is_stored(m, page)) return 1;
+    return 0;
+  });
+  const auto installed = target.pager().install(target.pid(), target.address() + 5 * kPageSize);
+  const auto filled = target.pager().fill_everything({});
+  serving.join();
+  REQUIRE(connected);
+  REQUIRE(installed);
+  REQUIRE(filled);
+  CHECK(urgent == 1);
+  CHECK(bulk == kPages - 1);
+  target.go();
+  CHECK(target.wait() == 0);
+}
+
 }  // namespace
 }  // namespace faultline::lazy

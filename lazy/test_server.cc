@@ -138,11 +138,13 @@ void ScriptedServer::send(const Read& read, bool last) {
       bytes += contents_of(range);
       continue;
     }
-    REQUIRE(range.pages <= pageserver::kMaxRunPages);
-    const pageserver::RunHeader run = {.object = range.object, .address = range.address, .pages = range.pages};
-    const bool ends = last && &range == &read.ranges.back();
-    pageserver::append_frame(bytes, FrameType::kPages, ends ? pageserver::kLast : uint16_t{0}, read.id,
-                             std::string(reinterpret_cast<const char*>(&run), sizeof run) + contents_of(range));
+    for (uint64_t at = 0; at < range.pages; at += pageserver::kMaxRunPages) {
+      const Range part = {range.object, range.address + at * kPageSize, std::min(range.pages - at, pageserver::kMaxRunPages)};
+      const pageserver::RunHeader run = {.object = part.object, .address = part.address, .pages = part.pages};
+      const bool ends = last && &range == &read.ranges.back() && part.end() == range.end();
+      pageserver::append_frame(bytes, FrameType::kPages, ends ? pageserver::kLast : uint16_t{0}, read.id,
+                               std::string(reinterpret_cast<const char*>(&run), sizeof run) + contents_of(part));
+    }
   }
   send_all(socket_.get(), bytes);
 }
