@@ -87,5 +87,53 @@ TEST_CASE("lists that take long hold up nobody") {
   CHECK(receive(asker.get(), sizeof(FrameHeader) + expected.size()).substr(sizeof(FrameHeader)) == expected);
 }
 
+// A stream that takes whatever is sent, at once: its connection always has a turn to take. What is read from it comes from a socket.
+class Endless final : public Stream {
+ public:
+  Endless(UniqueFd socket, std::atomic<uint64_t>& taken) : Stream(std::move(socket)), taken_(taken) { REQUIRE(prepare_socket(fd())); }
+
+  Result<size_t> read(std::span<std::byte> to) override {
+    const ssize_t n = ::recv(fd(), to.data(), to.size(), 0);
+    if (n == 0) return error(ENODATA, "the end");
+    return n > 0 ? static_cast<size_t>(n) : size_t{0};
+  }
+  Result<size_t> write(std::span<const iovec> from) override {
+    size_t size = 0;
+    for (const iovec& piece : from) size += piece.iov_len;
+    taken_ += size;
+    return size;
+  }
+  short wanted_by_read() const override { return POLLIN; }
+  short wanted_by_write() const override { return POLLOUT; }
+  void shutdown() override {}
+
+ private:
+  std::atomic<uint64_t>& taken_;
+};
+
+TEST_CASE("who marks everything as urgent does not keep others from their bulk") {
+  std::atomic<uint64_t> taken = 0;
+  bool first = true;
+  Served served({.alone = {}, .workers = 1, .make_stream = [&](UniqueFd socket) -> Result<std::unique_ptr<Stream>> {
+                   if (!std::exchange(first, false)) return plain_stream(std::move(socket));
+                   return std::unique_ptr<Stream>(new Endless(std::move(socket), taken));
+                 }});
+  const UniqueFd flood = served.connect();
+  while (served.server().clients() == 0) std::this_thread::yield();
+  Client client = served.client();
+  REQUIRE(client.wait_ready(10s));
+  constexpr uint64_t kRequests = 16, kPagesOfEach = 8 * 2000, kAll = kRequests * kPagesOfEach * kPageSize;  // nearly all that may wait
+  const std::vector<Range> ranges(8, range_of(object_id(42, kTaskMemory), 16, 2000));
+  std::string requests = bytes_of(hello()) + frame(FrameType::kOpen, 0, 1, encode(Open{}));
+  for (uint64_t i = 0; i < kRequests; ++i) requests += frame(FrameType::kRead, kUrgent, 2 + i, encode(ranges));
+  send_all(flood.get(), requests);
+  while (taken < Chunk::kSmall) std::this_thread::yield();
+  Inbox inbox;
+  const Range all[] = {range_of(kTask, 16, 2000)};
+  client.read(all, false);
+  REQUIRE(client.wait(30s, inbox.events, [&] { return inbox.pages.size() == 2000; }));
+  CHECK(taken < kAll / 2);
+}
+
 }  // namespace
 }  // namespace faultline::pageserver

@@ -141,8 +141,8 @@ void Worker::produce_urgent() {
 }
 
 void Worker::produce_bulk() {
-  // Those that have become urgent meanwhile first.
-  if (bulk_.empty() || !urgent_.empty()) return;
+  // Also if somebody has become urgent meanwhile: one whose socket takes all at once, and who marks all as urgent, always has.
+  if (bulk_.empty()) return;
   Connection& connection = *bulk_.front();
   bulk_.pop_front();
   connection.queued = false;
