@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -15,6 +14,7 @@
 #include <shared_mutex>
 
 #include "core/base/log.h"
+#include "core/sys/file_limit.h"
 #include "lazy/pager.h"
 
 namespace faultline::lazy {
@@ -176,11 +176,7 @@ void kill_processes(const Memory& memory, SpaceTable& table) {
   (void)::setsid();
   (void)::prctl(PR_SET_NAME, "faultline-guard");
   (void)::signal(SIGPIPE, SIG_IGN);
-  rlimit files;
-  if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {
-    files.rlim_cur = files.rlim_max;
-    (void)::setrlimit(RLIMIT_NOFILE, &files);
-  }
+  (void)sys::raise_file_limit();
   std::vector<int> keep = options.keep_fds;
   keep.push_back(shared.ready);
   keep.push_back(options.working_set_dir);

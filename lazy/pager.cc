@@ -103,7 +103,7 @@ class Installer {
       const FaultServer::Outcome outcome = serve(server_, *scratch_, wanted);
       if (!failure_.empty()) return error(EIO, "process {}: the page at {:#x} cannot be delivered: {}", space.pid(), page, failure_);
       if (outcome == FaultServer::Outcome::kWaiting && wanted.remote()) {
-        RemoteFetch fetch(*memory_.remote, sink({}));
+        RemoteFetch fetch(*memory_.remote, RemoteFetch::For::kFirstInstruction, sink({}));
         fetch.want(memory_.indexes[wanted.first.index].object, wanted.first.origin, wanted.pages());
         TRY(fetch.finish());
       } else if (outcome == FaultServer::Outcome::kWaiting) {
@@ -166,7 +166,7 @@ Result<void> Pager::install(std::span<const std::pair<pid_t, Vaddr>> pages) {
 Result<void> Pager::install_remote(std::span<const std::pair<pid_t, Vaddr>> pages) {
   if (!state_->memory.remote || !state_->table) return {};
   Installer installer(state_->memory, *state_->table);
-  RemoteFetch fetch(*state_->memory.remote, installer.sink({}));
+  RemoteFetch fetch(*state_->memory.remote, RemoteFetch::For::kFirstInstruction, installer.sink({}));
   for (const auto& [pid, page] : pages) {
     const auto it = state_->spaces.find(pid);
     if (it == state_->spaces.end() || !it->second->open()) continue;
@@ -266,7 +266,7 @@ Result<void> fill_piece(const Memory& memory, const Piece& piece) {
 // What is missing when all that is in files is in place.
 Result<void> Pager::fill_remote(const Progress& progress, std::atomic<uint64_t>& done, uint64_t& all) {
   Installer installer(state_->memory, *state_->table);
-  RemoteFetch fetch(*state_->memory.remote, installer.sink([&](uint64_t pages) {
+  RemoteFetch fetch(*state_->memory.remote, RemoteFetch::For::kWholeMemory, installer.sink([&](uint64_t pages) {
     done += pages;
     if (progress) progress(done, all);
   }));

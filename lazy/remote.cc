@@ -14,6 +14,10 @@ namespace {
 
 constexpr auto kFirstPause = std::chrono::milliseconds(50), kLongestPause = std::chrono::milliseconds(2000);
 constexpr auto kHelloPatience = std::chrono::seconds(15);
+constexpr auto kPeerPatience = std::chrono::seconds(60);
+constexpr auto kTellAgain = std::chrono::seconds(60);  // of a server that cannot answer for the moment
+
+std::chrono::milliseconds next_pause(std::chrono::milliseconds pause) { return pause.count() == 0 ? kFirstPause : std::min(pause * 2, kLongestPause); }
 
 }  // namespace
 
@@ -26,6 +30,11 @@ Result<void> RemoteOptions::connect_first() {
   if (!connected) return wrap(connected.error(), "the page server {}", name);
   first = std::make_unique<pageserver::Client>(std::move(*connected));
   single |= first->speaks_criu();
+  if (single) {
+    // The end of the only connection is final: it is kept through any silence that the program is to survive.
+    first->set_patience(std::max(client.patience, page_timeout));
+    pageserver::watch_peer(first->fd(), std::max<std::chrono::milliseconds>(kPeerPatience, page_timeout));
+  }
   live = first->live();
   return {};
 }
@@ -129,6 +138,9 @@ void RemotePort::flush() {
     if (!idle() && Clock::now() >= next_try_) connect();
     if (!client_) return;
   }
+  if (!postponed_.empty() && Clock::now() >= ask_again_)
+    for (const Key& key : std::exchange(postponed_, {}))
+      if (const auto it = asked_.find(key); it != asked_.end()) unsent_[it->second.urgent].push_back(key);
   send_batch();
   if (auto sent = client_->flush(); !sent) return broken(sent.error());
   watch();
@@ -141,6 +153,7 @@ void RemotePort::connect() {
   client_ = std::make_unique<pageserver::Client>(std::move(*client));
   // All that has not come is asked for again.
   for (auto& keys : unsent_) keys.clear();
+  postponed_.clear();
   for (const auto& [key, asked] : asked_) unsent_[asked.urgent].push_back(key);
   if (ever_) count(server_.counters().reconnects);
   ever_ = true;
@@ -152,7 +165,7 @@ void RemotePort::broken(const Error& why) {
   slot_ = -1;  // before the number may mean something else
   client_.reset();
   watched_ = 0;
-  pause_ = was_ready || pause_.count() == 0 ? kFirstPause : std::min(pause_ * 2, kLongestPause);
+  pause_ = was_ready ? kFirstPause : next_pause(pause_);
   next_try_ = Clock::now() + pause_;
 }
 
@@ -186,6 +199,7 @@ bool RemotePort::step(size_t budget, uint64_t step) {
 void RemotePort::come(const pageserver::Range& range, std::span<const std::byte> contents) {
   const auto index = indexes_.find(range.object);
   if (index == indexes_.end()) return;
+  refusal_pause_ = std::chrono::milliseconds(0);
   const auto it = covering({index->second, range.address});
   const bool urgent = it != asked_.end() && it->second.urgent;
   PagerCounters& counters = server_.counters();
@@ -237,7 +251,15 @@ void RemotePort::settle(PageName first, uint64_t pages) {
     }
     at = stop;
   }
-  if (std::exchange(lost_, false)) hooks_.lost(false);
+  if (std::exchange(lost_, false)) found_again();
+}
+
+// Not when a connection is made: a server that takes connections and gives nothing is lost all the same. The other pages were waited for too long as
+// well, and would be lost again at the next tick, while a slow network brings them.
+void RemotePort::found_again() {
+  const auto now = Clock::now();
+  for (auto& [key, asked] : asked_) asked.since = now;
+  hooks_.lost(false);
 }
 
 void RemotePort::release(Asked& asked, uint32_t index, Vaddr start, Vaddr end) {
@@ -270,6 +292,7 @@ void RemotePort::refused(uint64_t request, const pageserver::Failed& failed) {
   std::vector<Key> keys;
   for (const auto& [key, asked] : asked_)
     if (asked.request == request && asked.come < asked.pages) keys.push_back(key);
+  if (pageserver::is_passing(failed.code)) return postpone(std::move(keys), failed);
   for (const Key& key : keys) {
     Asked& asked = asked_.at(key);
     if (keys.size() > 1) {
@@ -284,6 +307,21 @@ void RemotePort::refused(uint64_t request, const pageserver::Failed& failed) {
     if (!gone.urgent) ahead_pages_ -= gone.pages;
     for (const auto& [origin, waiter] : gone.waiters) hooks_.fail(waiter, failed.what);
   }
+}
+
+// The server is short of something that may be there soon. Until then it is as if the server were not there.
+void RemotePort::postpone(std::vector<Key> keys, const pageserver::Failed& failed) {
+  const auto now = Clock::now();
+  if (now >= tell_of_refusal_) {
+    LOG_WARNING("pager: the page server {} cannot answer for the moment: {}; asking again", options_.name, failed.what);
+    tell_of_refusal_ = now + kTellAgain;
+  }
+  // Several refusals at a time are one.
+  if (postponed_.empty()) {
+    refusal_pause_ = next_pause(refusal_pause_);
+    ask_again_ = now + refusal_pause_;
+  }
+  postponed_.insert(postponed_.end(), keys.begin(), keys.end());
 }
 
 void RemotePort::tick() {

@@ -129,8 +129,10 @@ class RemotePort {
   void settle(PageName first, uint64_t pages);
   void retry();
   void refused(uint64_t request, const pageserver::Failed& failed);
+  void postpone(std::vector<Key> keys, const pageserver::Failed& failed);
   void release(Asked& asked, uint32_t index, Vaddr start, Vaddr end);
   void release(const Waiter& waiter, PageName page);
+  void found_again();
   void look_for_loss(Clock::time_point now);
 
   const RemoteOptions& options_;
@@ -149,6 +151,9 @@ class RemotePort {
   uint64_t ahead_pages_ = 0;   // of asked_ without a waiter
   std::vector<Key> unsent_[2];  // [urgent], keys of asked_ that are not in a request yet
   std::vector<Retry> retries_;
+  std::vector<Key> postponed_;  // the server could not answer them for the moment
+  Clock::time_point ask_again_, tell_of_refusal_;
+  std::chrono::milliseconds refusal_pause_{0};
   uint64_t step_ = 16;
   Clock::time_point next_try_, next_tick_;
   std::chrono::milliseconds pause_{0};

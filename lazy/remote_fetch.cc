@@ -24,7 +24,7 @@ void RemoteFetch::ask() {
       ranges.push_back(wanted_[asked_]);
       pages += wanted_[asked_].pages;
     }
-    remote_.first->read(ranges, true);
+    remote_.first->read(ranges, purpose_ == For::kFirstInstruction);
     under_way_ += pages;
   }
 }

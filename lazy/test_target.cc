@@ -37,6 +37,20 @@ UniqueFd make_pages_file(uint64_t pages) {
 }
 
 Target::Target(uint64_t pages, UniqueFd pages_file, Body body, std::optional<uint64_t> missing_from) {
+  UniqueFd uffd = begin(pages, body);
+  const uint32_t file = *pager_.add_file(std::move(pages_file), "pages-1.img");
+  const uint32_t index =
+      pager_.add_index(PageIndex::adopt({{.vaddr = address_, .pages = missing_from.value_or(pages), .offset = 0, .file = file}}), false);
+  add(std::move(uffd), pages, index, address_);
+}
+
+Target::Target(uint64_t pages, RemoteOptions& remote, Body body) {
+  UniqueFd uffd = begin(pages, body);
+  pager_.set_remote(remote);
+  add(std::move(uffd), pages, pager_.add_index(PageIndex::adopt({{.vaddr = 0, .pages = pages, .offset = 0, .file = image::kRemoteFile}}), false, kObject), 0);
+}
+
+UniqueFd Target::begin(uint64_t pages, const Body& body) {
   int tell[2], go[2];
   require(pipe2(tell, O_CLOEXEC) == 0 && pipe2(go, O_CLOEXEC) == 0, "pipe2");
   struct Told {
@@ -66,11 +80,12 @@ Target::Target(uint64_t pages, UniqueFd pages_file, Body body, std::optional<uin
   const UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid_, 0)));
   UniqueFd uffd(static_cast<int>(syscall(SYS_pidfd_getfd, pidfd.get(), told.uffd, 0)));
   require(static_cast<bool>(uffd), "pidfd_getfd");
-  const uint32_t file = *pager_.add_file(std::move(pages_file), "pages-1.img");
-  const uint32_t index =
-      pager_.add_index(PageIndex::adopt({{.vaddr = address_, .pages = missing_from.value_or(pages), .offset = 0, .file = file}}), false);
+  return uffd;
+}
+
+void Target::add(UniqueFd uffd, uint64_t pages, uint32_t index, Vaddr origin) {
   const auto added = pager_.add(
-      {.pid = pid_, .image_pid = pid_, .uffd = std::move(uffd), .areas = {{.start = address_, .length = pages * kPageSize, .index = index, .origin = address_}}});
+      {.pid = pid_, .image_pid = pid_, .uffd = std::move(uffd), .areas = {{.start = address_, .length = pages * kPageSize, .index = index, .origin = origin}}});
   require(added.has_value(), "Pager::add");
 }
 

@@ -26,6 +26,9 @@ class Target {
   // Forks a process with `pages` pages of lazy memory, backed by the file from its beginning, not running yet.
   // `missing_from`: pages from here on are not in the index, and read as zero.
   Target(uint64_t pages, UniqueFd pages_file, Body body, std::optional<uint64_t> missing_from = std::nullopt);
+  // The same with the pages at a page server: page n of kObject is at the address n * kPageSize. `remote` must outlive the target.
+  Target(uint64_t pages, RemoteOptions& remote, Body body);
+  static constexpr pageserver::ObjectId kObject = pageserver::object_id(1, pageserver::kTaskMemory);
   ~Target();
   Target(const Target&) = delete;
 
@@ -40,6 +43,10 @@ class Target {
   int wait();
 
  private:
+  // Forks; gives the userfaultfd.
+  UniqueFd begin(uint64_t pages, const Body& body);
+  void add(UniqueFd uffd, uint64_t pages, uint32_t index, Vaddr origin);
+
   pid_t pid_ = -1;
   Vaddr address_ = 0;
   UniqueFd go_;

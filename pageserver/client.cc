@@ -14,7 +14,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr size_t kBuffer = 2 << 20;  // must hold the longest frame
-constexpr auto kPingAfter = std::chrono::seconds(5), kDeadAfter = std::chrono::seconds(15);
+constexpr auto kPingAfter = std::chrono::seconds(5);
 static_assert(kBuffer > kMaxPayload + sizeof(FrameHeader));
 
 void append_criu(std::string& to, const CriuHeader& header) { to.append(reinterpret_cast<const char*>(&header), sizeof header); }
@@ -194,7 +194,7 @@ Result<void> Client::take_answer(const Frame& frame) {
 }
 
 Result<void> Client::keep_alive(Clock::time_point now) {
-  if (now - heard_ >= kDeadAfter) return error(ETIMEDOUT, "the page server has been silent for {} s", std::chrono::duration_cast<std::chrono::seconds>(now - heard_).count());
+  if (now - heard_ >= options_.patience) return error(ETIMEDOUT, "the page server has been silent for {} s", std::chrono::duration_cast<std::chrono::seconds>(now - heard_).count());
   if (now - heard_ < kPingAfter || pinged_ || !ready() || criu_) return {};
   append_frame(out_, FrameType::kPing, kLast, next_id_++, {});
   pinged_ = true;
@@ -206,9 +206,9 @@ Result<void> Client::wait(Timeout timeout, const ClientEvents& events, const std
   TRY(flush());
   while (!done()) {
     // In slices: while it is being connected, the next address is to be tried when the first does not answer.
-    constexpr int kSliceMs = 500;
+    constexpr Timeout kSlice(500);
     pollfd p = {.fd = fd(), .events = wanted_events(), .revents = 0};
-    const int n = stream_->has_pending() ? 1 : ::poll(&p, 1, std::min(kSliceMs, static_cast<int>(timeout.count())));
+    const int n = stream_->has_pending() ? 1 : ::poll(&p, 1, static_cast<int>(std::min(kSlice, timeout).count()));
     if (n < 0 && errno != EINTR) return sys_error("cannot wait for the page server");
     if (n == 0 && Clock::now() - heard_ >= timeout) return error(ETIMEDOUT, "the page server has not answered for {} ms", timeout.count());
     TRY(flush());

@@ -19,6 +19,7 @@ struct ClientOptions {
   std::string checkpoint;     // its name below the served directory; empty: the one in the directory itself
   uint64_t client = 0;        // chosen at random, the same for all connections of one restore
   uint32_t compressions = 0;  // that are accepted (kOffer...)
+  std::chrono::milliseconds patience = std::chrono::seconds(15);  // with a server that is silent although it has been asked: see keep_alive()
 };
 
 // What comes in. Called from receive(); must not call the client's receive() itself.
@@ -59,8 +60,9 @@ class Client {
   void begin_waiting() { heard_ = std::chrono::steady_clock::now(), pinged_ = false; }
   // Bytes are here that poll(2) does not know of.
   bool has_pending() const { return stream_->has_pending(); }
-  // To be called now and then while an answer is awaited: sends PING after 5 s of silence. Errors: ETIMEDOUT after 15 s of it.
+  // To be called now and then while an answer is awaited: sends PING after 5 s of silence. Errors: ETIMEDOUT when patience ends.
   Result<void> keep_alive(std::chrono::steady_clock::time_point now);
+  void set_patience(std::chrono::milliseconds patience) { options_.patience = patience; }
 
   // With waiting, at most `timeout` without any progress; the events of other requests are told to `events` meanwhile ---
 

@@ -12,7 +12,7 @@ namespace faultline::pageserver {
 
 namespace {
 
-constexpr std::chrono::seconds kPatience(60);  // PROTOCOL.md, section 4
+double seconds(std::chrono::milliseconds time) { return std::chrono::duration<double>(time).count(); }
 
 }  // namespace
 
@@ -23,7 +23,7 @@ Connection::Connection(Desk& desk, std::unique_ptr<Stream> stream, Sources& sour
     const int flags = ::fcntl(stream_->fd(), F_GETFL);
     if (flags >= 0) (void)::fcntl(stream_->fd(), F_SETFL, flags & ~O_NONBLOCK);
   }
-  heard_ = moved_ = std::chrono::steady_clock::now();
+  begun_ = heard_ = moved_ = std::chrono::steady_clock::now();
 }
 
 Connection::~Connection() {
@@ -87,7 +87,11 @@ void Connection::take(std::span<const std::byte> bytes) {
 }
 
 void Connection::parsed(const Result<void>& outcome) {
-  if (outcome) return;
+  if (outcome) {
+    if (!opened_ && session_.opened()) opened_ = true, desk_.has_opened(*this);
+    if (auto errand = session_.take_errand()) ++in_flight_, desk_.send_for(std::move(errand), *this);
+    return;
+  }
   ++desk_.counters.broken;
   end(outcome.error().what);
 }
@@ -221,6 +225,14 @@ void Connection::finish_if_over() {
   if (!ending_ && session_.over() && !filling_ && !sending_) end("");
 }
 
+void Connection::errand_done(Session::Text text) {
+  --in_flight_;
+  if (ending_) return desk_.has_ended(*this);
+  session_.errand_done(std::move(text));
+  parsed(session_.take({}));
+  after_input();
+}
+
 void Connection::revoke() {
   session_.revoke();
   wake();
@@ -252,13 +264,14 @@ void Connection::check_time(std::chrono::steady_clock::time_point now) {
   // One operation sends a whole chunk, over which a slow client may take longer than that, without ever pausing.
   if (sending_)
     if (const uint64_t taken = mark_of_taken(stream_->fd()); std::exchange(taken_, taken) != taken) moved_ = now;
-  if (sending_ && now - moved_ > kPatience) {
-    ++desk_.counters.broken;
-    end(fmt::format("it has not taken what it asked for, for {} s", kPatience.count()));
-  } else if (session_.in_message() && now - heard_ > kPatience) {
-    ++desk_.counters.broken;
-    end(fmt::format("it has been silent for {} s in the middle of a message", kPatience.count()));
-  }
+  const Patience& patience = desk_.patience;
+  std::string why;
+  if (sending_ && now - moved_ > patience.taking) why = fmt::format("it has not taken what it asked for, for {:g} s", seconds(patience.taking));
+  else if (!session_.said_hello() && now - begun_ > patience.hello) why = fmt::format("it has not said within {:g} s what it wants", seconds(patience.hello));
+  else if (session_.in_message() && now - heard_ > patience.message) why = fmt::format("it has been silent for {:g} s in the middle of a message", seconds(patience.message));
+  if (why.empty()) return;
+  ++desk_.counters.broken;
+  end(why);
 }
 
 }  // namespace faultline::pageserver

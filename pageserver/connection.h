@@ -12,19 +12,31 @@ namespace faultline::pageserver {
 
 class Connection;
 
+// For how long a client may keep a place without doing its part (PROTOCOL.md, section 4).
+struct Patience {
+  std::chrono::milliseconds hello = std::chrono::seconds(60);    // from the connection to the end of its first message
+  std::chrono::milliseconds message = std::chrono::seconds(60);  // of silence in the middle of a message
+  std::chrono::milliseconds taking = std::chrono::seconds(60);   // in which it takes nothing of what it asked for
+};
+
 // What the connections of one worker share. One thread.
 class Desk {
  public:
-  Desk(Ring& ring, Counters& counters) : ring(ring), counters(counters), pool(counters) {}
+  Desk(Ring& ring, Counters& counters, const Patience& patience) : ring(ring), counters(counters), patience(patience), pool(counters) {}
 
   // `connection` has something to be produced, or is to be removed when it is idle. No effect if it is known already.
   virtual void has_work(Connection& connection, bool urgent) = 0;
   virtual void has_ended(Connection& connection) = 0;
+  // The client has chosen a checkpoint. Told once.
+  virtual void has_opened(Connection& connection) = 0;
+  // Has the errand done by another thread; then calls the connection's errand_done(), in this one.
+  virtual void send_for(Session::Errand errand, Connection& connection) = 0;
   // Somebody waited for a page within the last millisecond.
   virtual bool lately_urgent() const = 0;
 
   Ring& ring;
   Counters& counters;
+  const Patience patience;
   ChunkPool pool;
   std::vector<std::byte> scratch;
 
@@ -49,6 +61,7 @@ class Connection {
   bool can_produce() const;
   bool urgent() const { return session_.has_urgent(); }
 
+  void errand_done(Session::Text text);
   void revoke();
   // What was asked for is answered, then it ends.
   void drain();
@@ -62,6 +75,7 @@ class Connection {
   void check_time(std::chrono::steady_clock::time_point now);
 
   bool queued = false, queued_urgent = false;  // for the desk
+  uint64_t stranger = 0;                       // its number there as long as nothing is opened
 
  private:
   static constexpr size_t kMaxReads = Chunk::kBig / kPageSize;
@@ -109,7 +123,8 @@ class Connection {
   bool ending_ = false;
   unsigned in_flight_ = 0;
   msghdr message_ = {};
-  std::chrono::steady_clock::time_point heard_, moved_;  // last input; last output, or beginning of the one under way
+  bool opened_ = false;      // the desk knows
+  std::chrono::steady_clock::time_point begun_, heard_, moved_;  // last input; last output, or beginning of the one under way
   uint64_t taken_ = 0;                                   // mark_of_taken() when last looked at
 };
 

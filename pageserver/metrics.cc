@@ -1,14 +1,17 @@
 #include "pageserver/metrics.h"
 
 #include <event2/buffer.h>
+#include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/http.h>
+#include <event2/listener.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <charconv>
+#include <vector>
 
 namespace faultline::pageserver {
 
@@ -17,7 +20,10 @@ namespace {
 // A request has no body, and nobody needs long headers. Who is slower than this is no Prometheus.
 constexpr int kMaxHeaders = 8192;
 constexpr int kMaxBody = 1024;
-constexpr int kPatience = 10;  // seconds
+constexpr int kPatience = 3;  // seconds
+// Connections at a time: they share their descriptors with a server, or a pager. Others wait in the kernel's queue.
+constexpr size_t kMostVisitors = 32;
+constexpr timeval kLookAgain = {.tv_sec = 0, .tv_usec = 100'000};
 
 struct FreeBase {
   void operator()(event_base* base) const { event_base_free(base); }
@@ -37,6 +43,60 @@ void answer(evhttp_request* request, void* page) {
   evhttp_send_reply(request, HTTP_OK, "OK", body.get());
 }
 
+// The connections, counted, as libevent 2.1 has no limit of its own. It does not tell when it has freed one either: so we hold each, and see that its
+// callbacks are gone, which is what bufferevent_free() does first.
+class Visitors {
+ public:
+  Visitors() = default;
+  Visitors(const Visitors&) = delete;
+  ~Visitors() {
+    for (bufferevent* visitor : all_) (void)bufferevent_decref(visitor);
+  }
+
+  // `listener` is the one by which `http` gets its connections. Errors: ENOMEM.
+  Result<void> watch(event_base* base, evhttp* http, evconnlistener* listener) {
+    listener_ = listener;
+    again_.reset(evtimer_new(base, [](evutil_socket_t, short, void* self) { static_cast<Visitors*>(self)->look_again(); }, this));
+    if (!again_) return error(ENOMEM, "--metrics: libevent does not start");
+    evhttp_set_bevcb(http, [](event_base* b, void* self) { return static_cast<Visitors*>(self)->arrived(b); }, this);
+    return {};
+  }
+
+ private:
+  bufferevent* arrived(event_base* base) {
+    bufferevent* const visitor = bufferevent_socket_new(base, -1, 0);  // as libevent makes it
+    if (visitor == nullptr) return nullptr;
+    bufferevent_incref(visitor);
+    forget_the_gone();
+    all_.push_back(visitor);
+    if (all_.size() >= kMostVisitors) {
+      (void)evconnlistener_disable(listener_);
+      (void)evtimer_add(again_.get(), &kLookAgain);
+    }
+    return visitor;
+  }
+
+  void look_again() {
+    forget_the_gone();
+    if (all_.size() < kMostVisitors) (void)evconnlistener_enable(listener_);
+    else (void)evtimer_add(again_.get(), &kLookAgain);
+  }
+
+  void forget_the_gone() {
+    std::erase_if(all_, [](bufferevent* visitor) {
+      bufferevent_event_cb told = nullptr;
+      bufferevent_getcb(visitor, nullptr, nullptr, &told, nullptr);
+      if (told != nullptr) return false;
+      (void)bufferevent_decref(visitor);
+      return true;
+    });
+  }
+
+  evconnlistener* listener_ = nullptr;
+  std::unique_ptr<event, FreeEvent> again_;
+  std::vector<bufferevent*> all_;
+};
+
 void stop(evutil_socket_t, short, void* base) { event_base_loopbreak(static_cast<event_base*>(base)); }
 
 }  // namespace
@@ -46,6 +106,7 @@ struct MetricsServer::State {
   UniqueFd end;  // readable when the thread is to end
   std::unique_ptr<event_base, FreeBase> base;
   std::unique_ptr<event, FreeEvent> on_end;
+  Visitors visitors;
   std::unique_ptr<evhttp, FreeHttp> http;
   pthread_t thread = {};
   bool running = false;
@@ -86,9 +147,11 @@ Result<std::unique_ptr<MetricsServer>> MetricsServer::start(UniqueFd listener, c
   evhttp_set_max_headers_size(s.http.get(), kMaxHeaders);
   evhttp_set_max_body_size(s.http.get(), kMaxBody);
   evhttp_set_timeout(s.http.get(), kPatience);
-  if (evhttp_set_cb(s.http.get(), "/metrics", answer, const_cast<LivePage*>(&page)) != 0 || evhttp_accept_socket(s.http.get(), listener.get()) != 0)
-    return error(ENOMEM, "--metrics: libevent does not listen");
+  evhttp_bound_socket* bound = nullptr;
+  if (evhttp_set_cb(s.http.get(), "/metrics", answer, const_cast<LivePage*>(&page)) == 0) bound = evhttp_accept_socket_with_handle(s.http.get(), listener.get());
+  if (bound == nullptr) return error(ENOMEM, "--metrics: libevent does not listen");
   listener.release();  // libevent's now
+  TRY(s.visitors.watch(s.base.get(), s.http.get(), evhttp_bound_socket_get_listener(bound)));
 
   // The process's signals are for its other threads.
   sigset_t all, before;

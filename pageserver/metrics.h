@@ -20,7 +20,8 @@ struct MetricsAddress {
 };
 Result<MetricsAddress> parse_metrics_address(const std::string& text);
 
-// Answers GET /metrics over HTTP, in a thread of its own that nothing else waits for. By libevent, which is started here and not before.
+// Answers GET /metrics over HTTP, in a thread of its own that nothing else waits for. Few connections at a time, idle ones for a
+// moment only. By libevent, which is started here and not before.
 class MetricsServer {
  public:
   // `listener`: made by listen_on(); who forks may keep it and give each successor a copy. `page` must outlive the server.

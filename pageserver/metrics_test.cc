@@ -7,8 +7,11 @@
 
 #include <catch2/catch.hpp>
 #include <cstring>
+#include <filesystem>
 #include <map>
 #include <sstream>
+#include <thread>
+#include <vector>
 
 #include "pageserver/endpoint.h"
 
@@ -129,4 +132,23 @@ TEST_CASE("Prometheus gets its text over HTTP, others get nothing") {
   auto successor = MetricsServer::start(UniqueFd(::dup(kept.get())), live.page());
   REQUIRE(successor);
   CHECK(ask(listener.port, "GET /metrics HTTP/1.0\r\n\r\n").find("faultline_server_broken_total 11\n") != std::string::npos);
+}
+
+TEST_CASE("idle connections take few descriptors, and make room soon") {
+  const Live live = counters(LiveKind::kServer, "/srv");
+  Listener listener = listen_on("127.0.0.1", 0).value();
+  auto server = MetricsServer::start(std::move(listener.socket), live.page());
+  REQUIRE(server);
+  const auto open_files = [] { return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), std::filesystem::directory_iterator()); };
+  const auto before = open_files();
+  std::vector<UniqueFd> idle;
+  for (int i = 0; i < 40; ++i) idle.push_back(connect_to("127.0.0.1", listener.port, 5000).value());
+  const auto most = before + 40 + 32;
+  pollfd first = {.fd = idle[0].get(), .events = POLLIN, .revents = 0};
+  while (open_files() < most && ::poll(&first, 1, 0) == 0) std::this_thread::yield();
+  bool more = false;
+  for (int i = 0; i < 1000 && ::poll(&first, 1, 10) == 0; ++i) more |= open_files() > most;
+  CHECK_FALSE(more);
+  CHECK(first.revents != 0);
+  CHECK(ask(listener.port, "GET /metrics HTTP/1.0\r\n\r\n").find(" 200 ") != std::string::npos);
 }

@@ -27,7 +27,7 @@ struct ServedFile {
 };
 
 // What one name stands for: a checkpoint in a directory, or frozen processes. Shared by the sessions of all workers: every member may be
-// called from any thread, and none may wait for anything but a short read of metadata from a disk.
+// called from any thread, and none but list_files() may wait for anything but a short read of metadata from a disk.
 class PageSource {
  public:
   virtual ~PageSource() = default;
@@ -38,9 +38,11 @@ class PageSource {
   virtual Result<Place> locate(const Range& range) = 0;
   // Pages for which locate() gave no file. Errors: ESRCH if the process is gone.
   virtual Result<void> copy(const Range& range, std::span<std::byte> to);
-  // The text that answers FILES.
+  // The text that answers FILES. May take long: by no thread that serves.
   virtual Result<std::shared_ptr<const std::string>> list_files() = 0;
-  // Errors: ENOENT.
+  // Whether open_file() can be called: list_files() was, or is not needed for it.
+  virtual bool listed() const { return true; }
+  // Errors: ENOENT, or why list_files() has failed.
   virtual Result<ServedFile> open_file(const std::string& name) = 0;
 
   // What a live source does at OPEN, COMMIT, DONE and REVOKED (PROTOCOL.md, section 5); an error is sent to the client as FAILED, and
@@ -62,7 +64,7 @@ class Sources {
   virtual ~Sources() = default;
   // The source of this name, for which valid_name() is true. Any thread. Errors: ENOENT, EBADMSG.
   virtual Result<std::shared_ptr<PageSource>> find(const std::string& name) = 0;
-  // The names, one per line.
+  // The names, one per line. May take long: by no thread that serves.
   virtual Result<std::string> names() = 0;
 };
 

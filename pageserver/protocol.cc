@@ -216,6 +216,8 @@ Result<RunView> decode_run(std::span<const std::byte> payload) {
   return run;
 }
 
+bool is_passing(int code) { return code == EAGAIN || code == ENOMEM || code == ENFILE || code == EMFILE; }
+
 std::string encode(const Failed& failed) {
   std::string bytes;
   put(bytes, static_cast<uint32_t>(failed.code));

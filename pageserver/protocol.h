@@ -148,6 +148,8 @@ struct Failed {
   int code = 0;  // errno
   std::string what;
 };
+// Whether the server is only short of something for the moment (PROTOCOL.md, section 3): ask again.
+bool is_passing(int code);
 std::string encode(const Failed& failed);
 Result<Failed> decode_failed(std::span<const std::byte> payload);
 

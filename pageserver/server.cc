@@ -5,7 +5,24 @@
 #include <algorithm>
 #include <thread>
 
+#include "core/base/log.h"
+#include "core/sys/file_limit.h"
+
 namespace faultline::pageserver {
+
+namespace {
+
+// Connections must leave descriptors for what they are there for: each pagemap has a pages file.
+size_t clients_within_limits(size_t wanted) {
+  const uint64_t files = sys::file_limit(), reserve = std::max<uint64_t>(files / 4, 64);
+  const uint64_t possible = files > reserve ? files - reserve : 1;
+  if (wanted <= possible) return wanted;
+  LOG_WARNING("page server: no more than {} clients are served at a time, not {}: only {} files can be open; raise the limit (LimitNOFILE= of the unit, ulimit -Hn)",
+              possible, wanted, files);
+  return possible;
+}
+
+}  // namespace
 
 Server::Server(Sources& sources, UniqueFd listener, const ServerOptions& options)
     : counters_(options.counters ? *options.counters : own_counters_),
@@ -13,7 +30,7 @@ Server::Server(Sources& sources, UniqueFd listener, const ServerOptions& options
       shared_{.sources = sources,
               .counters = counters_,
               .compress = options.compress,
-              .max_clients = options.max_clients,
+              .max_clients = clients_within_limits(options.max_clients),
               .make_stream = options.make_stream ? options.make_stream : plain_stream,
               .none_left = [this, alone = options.alone] {
                 std::lock_guard lock(mutex_);
@@ -21,10 +38,13 @@ Server::Server(Sources& sources, UniqueFd listener, const ServerOptions& options
                 if (alone) alone();
               },
               .failed = options.failed,
-              .newer_uring = options.newer_uring} {}
+              .newer_uring = options.newer_uring,
+              .patience = options.patience} {}
 
 Result<std::unique_ptr<Server>> Server::start(Sources& sources, UniqueFd listener, const ServerOptions& options) {
   std::unique_ptr<Server> server(new Server(sources, std::move(listener), options));
+  server->helper_ = TRY(Helper::start());
+  server->shared_.helper = server->helper_.get();
   const unsigned workers = options.workers != 0 ? options.workers : std::clamp(std::thread::hardware_concurrency(), 1u, 4u);
   // One that does not wait would make the ring ask for connections without end.
   if (const int fd = server->listener_.get(), flags = ::fcntl(fd, F_GETFL); flags >= 0) (void)::fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
@@ -38,6 +58,7 @@ Result<std::unique_ptr<Server>> Server::start(Sources& sources, UniqueFd listene
 
 Server::~Server() {
   for (const auto& worker : workers_) worker->stop();
+  helper_.reset();  // it may still be busy for a worker that has failed
 }
 
 void Server::adopt(UniqueFd connection) {

@@ -12,7 +12,8 @@ namespace faultline::pageserver {
 
 struct ServerOptions {
   Compress compress = Compress::kAuto;
-  size_t max_clients = 1024;
+  size_t max_clients = 1024;  // fewer if the limit of open files is too low for so many; the log says so
+  Patience patience = {};
   // Called by a worker when the last client has gone.
   std::function<void()> alone;
   // Called by a worker that has given up because of an error of the kernel; `left` go on. Its clients see the end of their connections.
@@ -53,6 +54,7 @@ class Server {
   std::mutex mutex_;
   std::condition_variable none_left_;
   Shared shared_;
+  std::unique_ptr<Helper> helper_;
   std::vector<std::unique_ptr<Worker>> workers_;
 };
 

@@ -205,9 +205,30 @@ Result<void> Session::parse_named(const Frame& frame) {
   TRY(need_source());
   const std::string name = string_of(frame.payload);
   if (!valid_name(name)) return error(EBADMSG, "the name of an image must stay in its checkpoint");
-  // Opened when its turn comes: descriptors are not to be had for the asking.
-  push(bulk_, Request::Kind::kFile, frame.header.id).name = name;
+  Asker asker = {FrameType::kFile, frame.header.id, name};
+  if (source_->listed()) put_file(std::move(asker));
+  else send_for(std::move(asker), [source = source_] { return source->list_files(); });
   return {};
+}
+
+// Opened when its turn comes: descriptors are not to be had for the asking.
+void Session::put_file(Asker asker) { push(bulk_, Request::Kind::kFile, asker.id).name = std::move(asker.name); }
+
+void Session::send_for(Asker asker, Errand errand) {
+  asker_ = std::move(asker);
+  errand_ = std::move(errand);
+  listing_ = true;
+}
+
+void Session::errand_done(Text text) {
+  Asker asker = std::move(*asker_);
+  asker_.reset();
+  listing_ = asker.type != FrameType::kFile;
+  if (!listing_) return put_file(std::move(asker));  // had the listing failed, opening says why
+  if (text && (*text)->size() > kMaxPayload) text = error(E2BIG, "the list of images is longer than a message can be");
+  if (text) reply(FrameType::kText, asker.id, std::move(*text));
+  else fail(asker.id, text.error());
+  urgent_.back().listing = true;
 }
 
 Result<void> Session::parse_simple(const Frame& frame) {
@@ -218,19 +239,12 @@ Result<void> Session::parse_simple(const Frame& frame) {
     return {};
   }
   if (frame.header.type == FrameType::kNames) {
-    auto names = sources_.names();
-    if (names) reply(FrameType::kText, id, std::move(*names));
-    else fail(id, names.error());
-    urgent_.back().listing = listing_ = true;
+    send_for({FrameType::kNames, id, {}}, [&sources = sources_]() -> Text { return std::make_shared<const std::string>(TRY(sources.names())); });
     return {};
   }
   TRY(need_source());
   if (frame.header.type == FrameType::kFiles) {
-    auto list = source_->list_files();
-    if (list && (*list)->size() > kMaxPayload) list = error(E2BIG, "the list of images is longer than a message can be");
-    if (list) reply(FrameType::kText, id, std::move(*list));
-    else fail(id, list.error());
-    urgent_.back().listing = listing_ = true;
+    send_for({FrameType::kFiles, id, {}}, [source = source_] { return source->list_files(); });
     return {};
   }
   if (frame.header.type == FrameType::kCommit) answer(FrameType::kCommitted, id, source_->commit(client_));

@@ -1,7 +1,10 @@
 #pragma once
 
 #include <deque>
+#include <functional>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "pageserver/chunk.h"
 
@@ -34,15 +37,26 @@ class Session {
   // False while so much is waiting that the client has to wait too. What take() is given then is kept all the same.
   bool wants_input() const;
   // The client has begun a message, and not ended it.
-  bool in_message() const { return state_ == State::kHello || (!input_.empty() && wants_input()); }
+  bool in_message() const { return !input_.empty() && wants_input(); }
+
+  // The client has chosen a checkpoint.
+  bool opened() const { return source_ != nullptr; }
+  bool said_hello() const { return state_ != State::kHello; }
 
   bool has_work() const { return !urgent_.empty() || !bulk_.empty(); }
   // Somebody waits for a page.
   bool has_urgent() const { return !urgent_.empty() || urgent_gets_ > 0; }
   // Nothing more will come: the connection is to be closed once all is sent.
-  bool over() const { return over_ && !has_work(); }
+  bool over() const { return over_ && !has_work() && !asker_; }
   // Requests that come from now on are not looked at.
   void drain() { over_ = true; }
+
+  // What takes long, to be done in another thread; it stays valid when the session is gone. Empty: nothing is to be done. Asked for after take();
+  // errand_done() tells how it ended, after which take() is to be called with nothing.
+  using Text = Result<std::shared_ptr<const std::string>>;
+  using Errand = std::function<Text()>;
+  Errand take_errand() { return std::exchange(errand_, {}); }
+  void errand_done(Text text);
 
   // Puts into `chunk`, which is empty, what is due; at most `limit` bytes of contents; only what is urgent, if something is.
   // Errors: the connection is to be ended.
@@ -73,6 +87,12 @@ class Session {
     bool started = false;       // kGet: the header is under way
   };
   using Queue = std::deque<Request>;
+  // For whom an errand is.
+  struct Asker {
+    FrameType type;
+    uint64_t id;
+    std::string name;  // FILE
+  };
 
   Result<void> parse();
   Result<bool> parse_head();
@@ -83,6 +103,8 @@ class Session {
   Result<void> parse_read(const Frame& frame);
   Result<void> parse_named(const Frame& frame);
   Result<void> parse_simple(const Frame& frame);
+  void put_file(Asker asker);
+  void send_for(Asker asker, Errand errand);
   Result<void> need_source();
   Encoding choose(uint32_t offered) const;
 
@@ -116,7 +138,10 @@ class Session {
   uint64_t pages_ = 0;
   uint64_t serial_ = 0;
   bool over_ = false;
-  bool listing_ = false;  // a reply to NAMES or FILES waits
+  bool told_of_shortage_ = false;
+  bool listing_ = false;  // a reply to NAMES or FILES waits, or an errand is under way
+  Errand errand_;         // not begun
+  std::optional<Asker> asker_;  // while an errand is under way
 };
 
 }  // namespace faultline::pageserver

@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/base/log.h"
+#include "core/sys/file_limit.h"
 #include "pageserver/session.h"
 
 namespace faultline::pageserver {
@@ -14,6 +16,9 @@ Result<void> Session::fill(Chunk& chunk, size_t limit) {
     if (!done && request.kind == Request::Kind::kGet) return Failure(done.error());
     if (!done) {
       ++counters_.requests_failed;
+      // Once for each client: it asks again.
+      if (is_passing(done.error().code) && !std::exchange(told_of_shortage_, true))
+        LOG_WARNING("page server: {} cannot be answered for the moment: {}{}", peer(), done.error().what, sys::more_files_hint(done.error().code));
       auto text = std::make_shared<const std::string>(encode(Failed{done.error().code, done.error().what}));
       request.owner.last = true;
       const size_t size = text->size();

@@ -87,33 +87,34 @@ bool StoredSource::is_from(const image::ImageDir& dir) const {
 }
 
 Result<Place> StoredSource::locate(const Range& range) {
-  const image::PageIndex& index = *TRY(index_of(range.object));
-  const auto extent = index.find(range.address);
+  const Object& object = *TRY(this->object(range.object));
+  const auto extent = object.index.find(range.address);
   if (!extent) return error(ENOENT, "{} has no page at {:#x}", pagemap_name(range.object), range.address);
   if (extent->remote()) return error(ENOENT, "{}: the page at {:#x} is not in the images; it was left with the host of the dump", pagemap_name(range.object), range.address);
-  std::lock_guard lock(mutex_);
-  return Place{.pages = std::min(range.pages, extent->pages), .fd = pages_files_[extent->file].get(), .offset = extent->offset};
+  return Place{.pages = std::min(range.pages, extent->pages), .fd = object.files[extent->file].get(), .offset = extent->offset};
 }
 
-Result<const image::PageIndex*> StoredSource::index_of(ObjectId object) {
-  std::lock_guard lock(mutex_);
-  return load_index(object);
-}
+Result<const image::PageIndex*> StoredSource::index_of(ObjectId object) { return &TRY(this->object(object))->index; }
 
-Result<const image::PageIndex*> StoredSource::load_index(ObjectId object) {
-  if (const auto at = indexes_.find(object); at != indexes_.end()) return at->second.get();
-  std::vector<UniqueFd> files;  // kept only if all is well: somebody may ask for a damaged object again and again
+// Loaded without the lock, so that nobody waits for another one's object. Of two who load the same, one has done it in vain.
+Result<const StoredSource::Object*> StoredSource::object(ObjectId id) {
+  {
+    std::lock_guard lock(mutex_);
+    if (const auto at = objects_.find(id); at != objects_.end()) return at->second.get();
+  }
+  std::vector<UniqueFd> files;
   const auto take = [&](UniqueFd file, const std::string&) -> Result<uint32_t> {
     files.push_back(std::move(file));
-    return static_cast<uint32_t>(pages_files_.size() + files.size() - 1);
+    return static_cast<uint32_t>(files.size() - 1);
   };
-  auto index = std::make_unique<image::PageIndex>(TRY(image::load_page_index(dir_, pagemap_name(object), take)));
-  std::ranges::move(files, std::back_inserter(pages_files_));
-  return indexes_.emplace(object, std::move(index)).first->second.get();
+  image::PageIndex index = TRY(image::load_page_index(dir_, pagemap_name(id), take));
+  auto loaded = std::make_unique<const Object>(std::move(index), std::move(files));
+  std::lock_guard lock(mutex_);
+  return objects_.try_emplace(id, std::move(loaded)).first->second.get();
 }
 
 Result<void> StoredSource::add_lean(LeanFiles& files, const std::string& pagemap, ObjectId object, uint32_t& spare_id) {
-  const image::PageIndex& index = *TRY(load_index(object));
+  const image::PageIndex& index = *TRY(index_of(object));
   auto pages = std::make_shared<std::vector<Range>>();
   uint64_t size = 0;
   for (const image::Extent& extent : index.extents()) {
@@ -129,38 +130,56 @@ Result<void> StoredSource::add_lean(LeanFiles& files, const std::string& pagemap
   return {};
 }
 
-Result<const StoredSource::LeanFiles*> StoredSource::lean_files() {
-  if (lean_) return &*lean_;
+Result<StoredSource::LeanFiles> StoredSource::make_lean() {
   LeanFiles files;
   uint32_t spare_id = 0x7f000001;
   for (const std::string& name : TRY(names_in(dir_)))
     if (const auto object = object_of_pagemap(name)) TRY(add_lean(files, name, *object, spare_id));
-  lean_ = std::move(files);
-  return &*lean_;
+  return files;
 }
 
-Result<std::shared_ptr<const std::string>> StoredSource::list_files() {
-  std::lock_guard lock(mutex_);
-  if (list_) return list_;
+Result<std::string> StoredSource::make_list(const LeanFiles& lean) {
   std::string list;
-  for (const auto& [name, file] : *TRY(lean_files())) list += fmt::format("{} {}\n", file.size, name);
+  for (const auto& [name, file] : lean) list += fmt::format("{} {}\n", file.size, name);
   for (const std::string& name : TRY(names_in(dir_))) {
     if (object_of_pagemap(name) || is_pages(name) || name == image::kInventoryFile) continue;
     list += fmt::format("{} {}\n", TRY(open_as_it_is(dir_, name)).size, name);
   }
   // Last, as a dump writes it: a copy that was interrupted is not taken for a checkpoint.
   if (dir_.exists(image::kInventoryFile)) list += fmt::format("{} {}\n", TRY(open_as_it_is(dir_, image::kInventoryFile)).size, image::kInventoryFile);
-  list_ = std::make_shared<const std::string>(std::move(list));
+  return list;
+}
+
+Result<std::shared_ptr<const std::string>> StoredSource::list_files() {
+  std::lock_guard one(listing_);
+  {
+    std::lock_guard lock(mutex_);
+    if (list_) return list_;
+  }
+  auto lean = make_lean();
+  auto list = lean ? make_list(*lean) : Result<std::string>(Failure(lean.error()));
+  std::lock_guard lock(mutex_);
+  if (!list) {
+    unlisted_ = list.error();
+    return Failure(list.error());
+  }
+  lean_ = std::move(*lean);
+  list_ = std::make_shared<const std::string>(std::move(*list));
   return list_;
 }
 
-Result<ServedFile> StoredSource::open_file(const std::string& name) {
+bool StoredSource::listed() const {
   std::lock_guard lock(mutex_);
+  return lean_ || (unlisted_ && !is_passing(unlisted_->code));
+}
+
+Result<ServedFile> StoredSource::open_file(const std::string& name) {
   if (name.find('/') != name.npos || !is_served(name)) return error(ENOENT, "{}: no image has this name", name);
   if (object_of_pagemap(name) || is_pages(name)) {
-    const LeanFiles& lean = *TRY(lean_files());
-    const auto at = lean.find(name);
-    if (at == lean.end()) return error(ENOENT, "{}: the checkpoint has no such image", name);
+    std::lock_guard lock(mutex_);
+    if (!lean_) return Failure(unlisted_.value_or(Error{EINVAL, name + ": the images have not been listed yet"}));
+    const auto at = lean_->find(name);
+    if (at == lean_->end()) return error(ENOENT, "{}: the checkpoint has no such image", name);
     return at->second;
   }
   return open_as_it_is(dir_, name);

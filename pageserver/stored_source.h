@@ -22,6 +22,7 @@ class StoredSource : public PageSource {
 
   Result<Place> locate(const Range& range) override;
   Result<std::shared_ptr<const std::string>> list_files() override;
+  bool listed() const override;
   Result<ServedFile> open_file(const std::string& name) override;
 
  protected:
@@ -42,17 +43,25 @@ class StoredSource : public PageSource {
   // The pagemap and pages images as a restore with late memory wants them (PROTOCOL.md, end of section 3), by name.
   using LeanFiles = std::map<std::string, ServedFile>;
 
-  Result<const image::PageIndex*> load_index(ObjectId object);
+  struct Object {
+    image::PageIndex index;
+    std::vector<UniqueFd> files;  // by the numbers that the index has
+  };
+
+  Result<const Object*> object(ObjectId id);
   Result<void> add_lean(LeanFiles& files, const std::string& pagemap, ObjectId object, uint32_t& spare_id);
-  Result<const LeanFiles*> lean_files();
+  Result<LeanFiles> make_lean();
+  Result<std::string> make_list(const LeanFiles& lean);
 
   const image::ImageDir dir_;
   const Version version_;
-  std::mutex mutex_;  // guards what follows; what it points to does not change
-  std::map<ObjectId, std::unique_ptr<const image::PageIndex>> indexes_;
-  std::vector<UniqueFd> pages_files_;
+  std::mutex listing_;  // held while a list is made, which takes long; taken before the other
+  // Guards what follows, never for long; what it points to does not change.
+  mutable std::mutex mutex_;
+  std::map<ObjectId, std::unique_ptr<const Object>> objects_;
   std::optional<LeanFiles> lean_;
   std::shared_ptr<const std::string> list_;
+  std::optional<Error> unlisted_;  // why there is no list
 };
 
 }  // namespace faultline::pageserver

@@ -8,6 +8,9 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <climits>
+
 namespace faultline::pageserver {
 
 namespace {
@@ -51,14 +54,14 @@ const std::vector<std::string>& Stream::peer_names() const {
   return none;
 }
 
-// All of it fails for unix sockets, which need it not.
-void watch_peer(int socket) {
-  const int on = 1, idle_s = 10, every_s = 5, times = 2, unacknowledged_ms = 60'000;
+// All of it fails for unix sockets, which need it not. How many probes may be lost is not said: TCP_USER_TIMEOUT overrides it (tcp(7)).
+void watch_peer(int socket, std::chrono::milliseconds patience) {
+  const int on = 1, idle_s = 10, every_s = 5;
+  const auto unheard_ms = static_cast<unsigned>(std::min<int64_t>(patience.count(), INT_MAX));
   (void)::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
   (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
   (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPINTVL, &every_s, sizeof every_s);
-  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPCNT, &times, sizeof times);
-  (void)::setsockopt(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacknowledged_ms, sizeof unacknowledged_ms);
+  (void)::setsockopt(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, &unheard_ms, sizeof unheard_ms);
 }
 
 uint64_t mark_of_taken(int socket) {

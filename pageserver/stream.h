@@ -2,6 +2,7 @@
 
 #include <sys/uio.h>
 
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <span>
@@ -45,8 +46,9 @@ class Stream {
   UniqueFd socket_;
 };
 
-// Has the kernel find out that the machine at the other end is gone: after 20 s if nothing is on its way, after 60 s if something is.
-void watch_peer(int socket);
+// Has the kernel find out that the machine at the other end is gone: when it has not been heard of for so long, whether something is on its way to
+// it or not.
+void watch_peer(int socket, std::chrono::milliseconds patience = std::chrono::seconds(60));
 
 // A number that changes as the peer takes bytes of what was sent to it.
 uint64_t mark_of_taken(int socket);

@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "core/base/log.h"
+#include "core/sys/file_limit.h"
 #include "core/sys/time_slice.h"
 #include "pageserver/endpoint.h"
 
@@ -52,7 +53,7 @@ Result<std::unique_ptr<Worker>> Worker::make(Shared& shared, int listener) {
 }
 
 Worker::Worker(Shared& shared, int listener, std::unique_ptr<Ring> ring, UniqueFd wake)
-    : Desk(*ring, shared.counters), shared_(shared), listener_(listener), own_ring_(std::move(ring)), wake_(std::move(wake)) {}
+    : Desk(*ring, shared.counters, shared.patience), shared_(shared), listener_(listener), own_ring_(std::move(ring)), wake_(std::move(wake)) {}
 
 Worker::~Worker() { stop(); }
 
@@ -97,6 +98,7 @@ void Worker::give_up(const Error& why) {
   LOG_ERROR("page server: a worker gives up, and its {} clients have to connect again: {}", connections_.size(), why.what);
   for (const auto& [connection, owner] : connections_) {
     connection->abandon();
+    shared_.strangers.remove(connection->stranger);
     client_gone();
   }
   ring.close(accepted_);
@@ -139,8 +141,8 @@ void Worker::produce_urgent() {
 }
 
 void Worker::produce_bulk() {
-  // Those that have become urgent meanwhile first.
-  if (bulk_.empty() || !urgent_.empty()) return;
+  // Also if somebody has become urgent meanwhile: one whose socket takes all at once, and who marks all as urgent, always has.
+  if (bulk_.empty()) return;
   Connection& connection = *bulk_.front();
   bulk_.pop_front();
   connection.queued = false;
@@ -159,6 +161,27 @@ void Worker::has_work(Connection& connection, bool urgent) {
 
 void Worker::has_ended(Connection& connection) { ended_.push_back(&connection); }
 
+// The connection is not idle meanwhile, and stays.
+void Worker::send_for(Session::Errand errand, Connection& connection) {
+  shared_.helper->post([this, errand = std::move(errand), to = &connection] {
+    auto text = errand();
+    {
+      std::lock_guard lock(mutex_);
+      errands_.emplace_back(to, std::move(text));
+    }
+    tell(kErrand);
+  });
+}
+
+void Worker::take_errands() {
+  std::vector<std::pair<Connection*, Session::Text>> done;
+  {
+    std::lock_guard lock(mutex_);
+    done.swap(errands_);
+  }
+  for (auto& [connection, text] : done) connection->errand_done(std::move(text));
+}
+
 // Connections are destroyed here only, when no function of theirs is being run.
 void Worker::bury() {
   for (Connection* connection : std::exchange(ended_, {})) {
@@ -166,6 +189,7 @@ void Worker::bury() {
     if (at == connections_.end() || !connection->idle()) continue;
     std::erase(urgent_, connection);
     std::erase(bulk_, connection);
+    shared_.strangers.remove(connection->stranger);
     connections_.erase(at);
     client_gone();
   }
@@ -184,20 +208,53 @@ void Worker::on_accepted(int result, uint32_t flags) {
     add(UniqueFd(result), false);
   } else if (!is_of_client(-result) && !(result == -EINVAL && ring.no_multishot_accept())) {
     // Too few descriptors, for example, which lasts: again at the next tick.
-    if (result != -ECANCELED && !std::exchange(accept_trouble_, true)) LOG_WARNING("page server: cannot accept connections for now: {}", errno_text(-result));
+    if (result != -ECANCELED && !std::exchange(accept_trouble_, true)) LOG_WARNING("page server: cannot accept connections for now: {}{}", errno_text(-result), sys::more_files_hint(-result));
     return;
   }
   accept_more();
 }
 
 // A line for each of a flood of connections would be a flood of its own.
-void Worker::refuse(const std::string& peer) {
-  const uint64_t before = ++shared_.counters.refused;
-  uint64_t last = shared_.first_refused_ns.load();
+bool Worker::may_tell_of_refusal() {
+  uint64_t last = shared_.last_refusal_ns.load();
   const uint64_t now = now_ns();
-  if (last != 0 && now - last < 1'000'000'000) return;
-  if (shared_.first_refused_ns.compare_exchange_strong(last, now))
-    LOG_WARNING("page server: {} is refused: there are {} clients already, more than --max-clients allows ({} refused so far)", peer, shared_.max_clients, before);
+  return (last == 0 || now - last >= 1'000'000'000) && shared_.last_refusal_ns.compare_exchange_strong(last, now);
+}
+
+void Worker::refuse(const std::string& peer) {
+  const uint64_t all = ++shared_.counters.refused;
+  if (may_tell_of_refusal())
+    LOG_WARNING("page server: {} is refused: there are {} clients already, more than --max-clients allows ({} refused so far)", peer, shared_.max_clients, all);
+}
+
+// All places are taken: the oldest connection that has opened nothing gives way. For a moment, until its worker has ended it, there is one more.
+bool Worker::make_room(const std::string& peer) {
+  const auto oldest = shared_.strangers.take_oldest();
+  if (!oldest) return false;
+  const uint64_t all = ++shared_.counters.refused;
+  if (may_tell_of_refusal())
+    LOG_WARNING("page server: all {} places (--max-clients) are taken: connections that have opened no checkpoint are ended for newcomers, now for {} ({} refused so far)",
+                shared_.max_clients, peer, all);
+  oldest->second->put_out(oldest->first);
+  return true;
+}
+
+void Worker::put_out(uint64_t stranger) {
+  {
+    std::lock_guard lock(mutex_);
+    put_out_.push_back(stranger);
+  }
+  tell(kPutOut);
+}
+
+void Worker::take_put_out() {
+  std::vector<uint64_t> numbers;
+  {
+    std::lock_guard lock(mutex_);
+    numbers.swap(put_out_);
+  }
+  for (const auto& [connection, owner] : connections_)
+    if (connection->stranger != 0 && std::ranges::find(numbers, connection->stranger) != numbers.end()) connection->end("");
 }
 
 void Worker::client_gone() {
@@ -207,7 +264,7 @@ void Worker::client_gone() {
 void Worker::add(UniqueFd socket, bool handed_over) {
   const std::string peer = peer_name(socket.get());
   if (draining_ || stopping_) return;
-  if (shared_.clients.fetch_add(1) >= shared_.max_clients) {
+  if (shared_.clients.fetch_add(1) >= shared_.max_clients && !make_room(peer)) {
     client_gone();
     return refuse(peer);
   }
@@ -225,6 +282,7 @@ void Worker::add(UniqueFd socket, bool handed_over) {
   auto connection = std::make_unique<Connection>(*this, std::move(*stream), shared_.sources, std::move(options));
   Connection& added = *connection;
   connections_.emplace(&added, std::move(connection));
+  if (!handed_over) added.stranger = shared_.strangers.add(*this);
   added.start();
 }
 
@@ -238,6 +296,8 @@ void Worker::on_told(int, uint32_t) {
     }
     for (UniqueFd& socket : adopted) add(std::move(socket), true);
   }
+  if (orders & kErrand) take_errands();
+  if (orders & kPutOut) take_put_out();
   if ((orders & (kDrain | kStop)) && accepting_) ring.cancel(accepted_);
   if (orders & kDrain) draining_ = true;
   if (orders & kStop) stopping_ = true;

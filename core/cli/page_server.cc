@@ -18,6 +18,7 @@
 #include "core/cli/observe.h"
 #include "core/cli/page_server_link.h"
 #include "core/cli/pid_file.h"
+#include "core/sys/file_limit.h"
 #include "core/sys/service.h"
 #include "pageserver/catalog.h"
 #include "pageserver/endpoint.h"
@@ -229,6 +230,7 @@ Result<int> PageServer::serve(const Ready& ready) {
   TRY(block_signals());
   HangUps hang_ups;
   TRY(hang_ups.start());
+  (void)sys::raise_file_limit();
   pageserver::Catalog catalog(TRY(context_.images->open_file(".", O_RDONLY | O_DIRECTORY)));
   pageserver::ServerOptions server_options;
   server_options.compress = compress_of(options_);

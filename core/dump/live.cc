@@ -7,6 +7,7 @@
 #include "core/base/log.h"
 #include "core/dump/hold.h"
 #include "core/dump/live_source.h"
+#include "core/sys/file_limit.h"
 #include "pageserver/endpoint.h"
 #include "pageserver/server.h"
 
@@ -22,6 +23,7 @@ class LiveServer {
   LiveServer(FrozenTree& tree, const LiveSettings& settings) : tree_(tree), settings_(settings), hold_(tree.tasks()) {}
 
   Result<void> start(const image::ImageDir& dir) {
+    (void)sys::raise_file_limit();  // one descriptor for each process's memory, one for each client
     handover_ = TRY(Handover::make({.hold = [this] { return hold_.place(); }, .end = [this] { end(); }, .revoke = [this] { server_->revoke(); }},
                                    {.after = settings_.page_timeout}));
     sources_.emplace(TRY(LiveSource::load(dir, tree_.tasks(), *handover_)));

@@ -29,7 +29,7 @@ Result<FetchedEarly> FetchedEarly::fetch(const lazy::RemoteOptions& remote, cons
   early.file_.reset(low ? ::fcntl(low.get(), F_DUPFD_CLOEXEC, lowest_fd) : -1);
   if (!early.file_) return sys_error("cannot make a file for pages that are fetched");
   std::map<std::pair<pageserver::ObjectId, Vaddr>, uint64_t> places;
-  lazy::RemoteFetch fetch(remote, [&](const pageserver::Range& range, std::span<const std::byte> contents) -> Result<void> {
+  lazy::RemoteFetch fetch(remote, lazy::RemoteFetch::For::kFirstInstruction, [&](const pageserver::Range& range, std::span<const std::byte> contents) -> Result<void> {
     // Pages of zeros have no contents: the file has holes for them.
     for (uint64_t done = 0; done < contents.size(); done += kPageSize)
       if (const auto place = places.find({range.object, range.address + done}); place != places.end())

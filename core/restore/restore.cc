@@ -4,7 +4,6 @@
 #include <linux/futex.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -24,6 +23,7 @@
 #include "core/restore/shared_memory.h"
 #include "core/restore/signals_blocked.h"
 #include "core/restore/takeover.h"
+#include "core/sys/file_limit.h"
 
 namespace faultline::restore {
 
@@ -132,11 +132,7 @@ class Coordinator {
   }
 
   Result<void> open_files() {
-    rlimit limit;
-    if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-      limit.rlim_cur = limit.rlim_max;
-      ::setrlimit(RLIMIT_NOFILE, &limit);
-    }
+    (void)sys::raise_file_limit();
     first_fd_ = plan_.first_fd();
     TRY(plan_.files().open_all(first_fd_));
     int ends[2];

@@ -63,7 +63,8 @@ std::set<uint32_t> SharedMemory::late_objects() const {
 }
 
 Result<void> SharedMemory::fetch(const image::Pagemap& map, int to, uint64_t size, uint32_t shmid, const std::set<uint64_t>* only, const lazy::RemoteOptions& remote) const {
-  lazy::RemoteFetch fetch(remote, [&](const pageserver::Range& range, std::span<const std::byte> contents) -> Result<void> {
+  const auto purpose = only ? lazy::RemoteFetch::For::kFirstInstruction : lazy::RemoteFetch::For::kWholeMemory;
+  lazy::RemoteFetch fetch(remote, purpose, [&](const pageserver::Range& range, std::span<const std::byte> contents) -> Result<void> {
     // The object may end inside its last page. Pages of zeros are holes already.
     const uint64_t length = range.address < size ? std::min<uint64_t>(contents.size(), size - range.address) : 0;
     return pwrite_all(to, contents.data(), length, static_cast<off_t>(range.address), "shared memory");

@@ -95,6 +95,18 @@ bool answer(Session& session, Chunk& chunk, std::string& answers) {
   return true;
 }
 
+// What another thread would do is done here at once.
+bool take(Session& session, std::string_view bytes) {
+  bool good = session.take(std::as_bytes(std::span(bytes))).has_value();
+  while (good) {
+    const auto errand = session.take_errand();
+    if (!errand) break;
+    session.errand_done(errand());
+    good = session.take({}).has_value();
+  }
+  return good;
+}
+
 void serve(std::string_view bytes, size_t step) {
   OneSource sources;
   Counters counters;
@@ -106,9 +118,9 @@ void serve(std::string_view bytes, size_t step) {
     bool good = true;
     while (good && !bytes.empty()) {
       const size_t n = std::min(step, bytes.size());
-      good = session.take(std::as_bytes(std::span(bytes.substr(0, n)))).has_value();
+      good = take(session, bytes.substr(0, n));
       bytes.remove_prefix(n);
-      if (good) good = answer(session, **chunk, answers) && session.take({}).has_value();
+      if (good) good = answer(session, **chunk, answers) && take(session, {});
       require(counters.queued <= 1024, "too much waits");
     }
     check_answers(answers);
