@@ -26,8 +26,10 @@ class Births {
   [[noreturn]] void fail(int code, const char* what) { give_up(code, what); }
   // Memory for what the processes tell each other; before begin() or become_root().
   Result<void> prepare();
-  // Ends all that were made so far, and waits for them.
+  // Ends all that were made so far.
   void kill_all() const;
+  // Waits for them. Those that are traced must have been waited for by their tracer before.
+  void reap_all() const;
 
  private:
   struct Shared {  // in the region

@@ -16,7 +16,10 @@ class PidNamespace {
   // Finds out how the processes inside are numbered outside. Returns the root's. All processes must exist.
   Result<pid_t> learn_pids(pid_t root);
   pid_t outer(pid_t inner) const;
+  // Ends all processes inside.
   void kill() const;
+  // Waits for the end of the namespace. Those that are traced must have been waited for by their tracer before.
+  void reap() const;
   // The process outside that ends with the tree.
   pid_t first() const { return first_; }
 

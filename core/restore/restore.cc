@@ -50,15 +50,6 @@ struct Making {
   bool forwarded = false;  // to a lazy-pages daemon
 };
 
-// Private pages that are in place when the processes begin to run.
-uint64_t early_pages(const image::Checkpoint& checkpoint, bool lazy) {
-  uint64_t pages = 0;
-  for (const image::Task& task : checkpoint.tasks)
-    for (const image::PagemapEntry& entry : task.pagemap.entries)
-      if ((*entry.flags & image::kPagePresent) && !(lazy && (*entry.flags & image::kPageLazy))) pages += *entry.nr_pages;
-  return pages;
-}
-
 class Coordinator {
  public:
   Coordinator(const image::ImageDir& dir, const Settings& settings, const Hooks& hooks, Plan& plan) : dir_(dir), settings_(settings), hooks_(hooks), plan_(plan) {}
@@ -66,7 +57,9 @@ class Coordinator {
     if (births_ && !succeeded_) {
       if (namespace_) namespace_->kill();
       else births_->kill_all();
-      if (takeover_) takeover_->forget();
+      if (takeover_) takeover_->bury();
+      if (namespace_) namespace_->reap();
+      else births_->reap_all();
     }
   }
 

@@ -4,7 +4,9 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
+#include <ranges>
 
 #include "arch/registers.h"
 
@@ -109,9 +111,18 @@ Result<void> Takeover::release(bool stop) {
   return {};
 }
 
-void Takeover::forget() {
+void Takeover::bury() {
   for (Process& process : processes_)
-    for (sys::Tracee& thread : process.threads) thread.forget();
+    // The leader last: its end can be seen only when there are no other threads any more.
+    for (sys::Tracee& thread : std::views::reverse(process.threads)) {
+      if (thread.tid() == 0) continue;  // let go before
+      int status = 0;
+      pid_t got;
+      // A stop that nobody has asked for may still be told before.
+      do got = ::waitpid(thread.tid(), &status, __WALL);
+      while (got < 0 ? errno == EINTR : WIFSTOPPED(status));
+      thread.forget();
+    }
 }
 
 }  // namespace faultline::restore

@@ -31,8 +31,8 @@ class Takeover {
   Result<void> prepare(const std::vector<Parked>& processes);
   // Lets them run. `stop`: all of them stay stopped, as after SIGSTOP; else only those that were.
   Result<void> release(bool stop);
-  // Forgets all threads, which have been killed.
-  void forget();
+  // Waits for the end of all threads, which have been killed: as long as their tracer has not seen it, nobody else does.
+  void bury();
 
  private:
   struct Process {
