@@ -270,7 +270,7 @@ class Coordinator {
     LOG_DEBUG("restore: final registers are set");
     if (hooks_.post_restore) TRY(hooks_.post_restore(restored.root));
     // From here on ours is the copy that runs.
-    if (remote_ && remote_->live && !daemon_) TRY(remote_->first->commit(remote_->page_timeout));
+    if (remote_ && !daemon_) TRY(remote_->commit());
     if (daemon_) TRY(daemon_->finish());
     else if (settings_.lazy) restored.pager = TRY(start_pager(pager));
     LOG_DEBUG("restore: page faults are served");
@@ -315,13 +315,6 @@ class Coordinator {
     for (const Making& making : making_)
       if (!making.programs.ranges.empty()) TRY(pages.add(*making.task, outer(making.task->pid())));
     return pages.finish();
-  }
-
-  // A daemon serves already. Pages that nobody can read have nothing to wait for.
-  static void wait_for_page(pid_t pid, Vaddr page) {
-    std::byte byte;
-    const iovec here = {&byte, 1}, there = {reinterpret_cast<void*>(page), 1};
-    (void)::process_vm_readv(pid, &here, 1, &there, 1, 0);
   }
 
   Result<void> hand_to_pager(lazy::Pager& pager) {

@@ -32,6 +32,7 @@ def begin(box, program, *more):
     outcome = box.faultline('restore', '-d', '--new-pidns', '--lazy-pages', '--prefetch', 'none', '--page-server', '--port', port, *more, images=target)
     if outcome[0] != 0:
         raise Failed(f'{program}: the restore ended with {outcome[0]}: {box.first_error(outcome[1])}; the dump: {box.first_error(dump_log)}')
+    run.restore_log = outcome[1]
     return run, dump, dump_log
 
 
@@ -68,6 +69,13 @@ def kill_helpers(box):
         except ProcessLookupError:
             pass
     return found
+
+
+def told(box, log, *words):
+    """One line of the log, an error, has all of these words."""
+    lines = [line for line in box.all_lines(log) if 'Error' in line]
+    if not any(all(word in line for word in words) for line in lines):
+        raise Failed(f'no error tells {words}, but: {lines}')
 
 
 def end_all(box, run, what):
@@ -151,7 +159,18 @@ def check(box):
             pass
     open(run.box.path('go'), 'w').close()
     box.until(lambda: len(copies(box, run)) == 2 and all(state_of(pid) in ('T', 't') for pid in copies(box, run)), 'both copies to be stopped')
+    # Somebody has to decide now, and both sides say how.
+    [copy] = [pid for pid in copies(box, run) if pid != run.pid]
+    told(box, run.restore_log, 'stopped until pages come again', f'kill -KILL {copy};', 'kill -CONT')
     end_all(box, run, 'after the source was killed')
+
+    # Only the worker: its front says what the original is waiting for.
+    run, dump, log = begin(box, 'mem_lazy_touch', '--page-timeout', '1')
+    os.kill(next(pid for pid in processes_of(box, 'dump') if pid != dump), signal.SIGKILL)
+    if os.waitstatus_to_exitcode(box.wait(dump, 'the dump to give up')) == 0:
+        raise Failed('the dump succeeded although its worker was killed')
+    told(box, log, f'kill -KILL {run.pid}.', f'kill -CONT {run.pid} ')
+    end_all(box, run, "after the source's worker was killed")
 
     # The destination is killed, all of it: the original stays stopped, and the dump says how to go on.
     run, dump, log = begin(box, 'mem_lazy_touch')
@@ -166,8 +185,7 @@ def check(box):
     if status == 0:
         raise Failed('the dump succeeded although its destination was killed')
     box.until(lambda: state_of(run.pid) == 'T', 'the original to be stopped after its destination was killed')
-    if not any('CONT' in line for line in box.all_lines(log)):
-        raise Failed(f'the dump does not say how to go on: {box.first_error(log)}')
+    told(box, log, f'kill -KILL {run.pid}.', f'kill -CONT {run.pid}')
     os.kill(run.pid, signal.SIGCONT)
     run.unharmed('continued by hand', compare=False)
     box.expect_empty('at the end')
