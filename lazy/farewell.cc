@@ -112,17 +112,21 @@ Result<void> end_processes(const HeldTree& tree) {
 
 void say_goodbye(const RemoteOptions& remote, const Fate& fate, const HeldTree& tree, pageserver::Client* open) {
   if (!remote.live && !remote.single) return;
-  if (fate.revoked) {
-    LOG_WARNING("pager: the source of the processes takes them back; they are killed here");
+  const bool gives_back = fate.revoked || (fate.never_let_go && remote.live);
+  if (gives_back) {
+    LOG_WARNING("pager: {}; they are killed here", fate.revoked ? "the source of the processes takes them back" : "the restore was killed before it let all processes run");
     if (const auto ended = end_processes(tree); !ended) {
       LOG_ERROR("pager: the source is not told that it may go on, as two copies could run: {}", ended.error().what);
       return;
     }
+  } else if (fate.never_let_go) {
+    LOG_ERROR("pager: the restore was killed before it let all processes run; the source is not told that all is done, and keeps its own");
+    return;
   } else if (fate.gave_up) {
     LOG_ERROR("pager: processes were killed here for lack of pages; the source is not told that all is done, and keeps its own");
     return;
   }
-  const auto say = [&](pageserver::Client& client) { return fate.revoked ? client.confirm_revoked(kPatience) : client.done(kPatience); };
+  const auto say = [&](pageserver::Client& client) { return gives_back ? client.confirm_revoked(kPatience) : client.done(kPatience); };
   const auto said = [&]() -> Result<void> {
     if (open) return say(*open);
     if (remote.single) return error(ENOTCONN, "its only connection is lost");

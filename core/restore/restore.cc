@@ -271,9 +271,12 @@ class Coordinator {
     if (hooks_.post_restore) TRY(hooks_.post_restore(restored.root));
     // From here on ours is the copy that runs.
     if (remote_ && !daemon_) TRY(remote_->commit());
-    if (daemon_) TRY(daemon_->finish());
-    else if (settings_.lazy) restored.pager = TRY(start_pager(pager));
+    if (settings_.lazy && !daemon_) restored.pager = TRY(start_pager(pager));
     LOG_DEBUG("restore: page faults are served");
+    TRY(takeover_->outlive_us());
+    // Not before: were we killed in between, the pager would take the end of processes that have never run for the end of the program.
+    if (daemon_) TRY(daemon_->finish());
+    if (let_go_) TRY(write_all(let_go_.get(), "", 1, "the pipe to the pager"));
     succeeded_ = true;
     TRY(takeover_->release(settings_.leave_stopped));
     LOG_INFO("restore: pid {} runs", restored.root);
@@ -348,6 +351,13 @@ class Coordinator {
     if (namespace_) options.processes = {namespace_->first()}, options.contained = true;
     else for (const Making& making : making_) options.processes.push_back(making.task->pid());
     if (settings_.stays && !settings_.sibling) options.reaper = ::getpid();
+    UniqueFd told;
+    if (remote_ && (remote_->live || remote_->single)) {
+      int ends[2];
+      if (::pipe2(ends, O_CLOEXEC) < 0) return sys_error("a pipe to the pager");
+      told.reset(ends[0]), let_go_.reset(ends[1]);
+      options.let_go = told.get();
+    }
     const pid_t guard = TRY(pager.detach(options));
     if (remote_) remote_->hand_over();
     return std::optional<pid_t>(guard);
@@ -370,6 +380,7 @@ class Coordinator {
   std::optional<Births> births_;
   std::optional<PidNamespace> namespace_;
   std::optional<Takeover> takeover_;
+  UniqueFd let_go_;  // to the pager of what may be a live source: it is told through it that the processes run
   bool any_lazy_ = false;
   bool succeeded_ = false;
 };

@@ -92,12 +92,15 @@ Result<void> Takeover::set_final(Process& process, size_t thread) {
   return tracee.block_signals(thread == 0 ? core.tc->blk_sigset : core.thread_core->blk_sigset.value_or(0));
 }
 
-Result<void> Takeover::release(bool stop) {
-  const auto stopped = [&](const Process& process) { return stop || process.parked->task->core.tc->task_state == image::kTaskStopped; };
-  // What lives now outlives us: if we are killed from here on, the kernel lets all of them run, in their final state.
+Result<void> Takeover::outlive_us() {
   for (Process& process : processes_)
     for (sys::Tracee& thread : process.threads)
       if (auto done = thread.outlive_us(); !done && done.error().code != ESRCH) return done;
+  return {};
+}
+
+Result<void> Takeover::release(bool stop) {
+  const auto stopped = [&](const Process& process) { return stop || process.parked->task->core.tc->task_state == image::kTaskStopped; };
   // Those that stay stopped first, while nobody runs who could see them run.
   for (const bool want : {true, false})
     for (Process& process : processes_) {
