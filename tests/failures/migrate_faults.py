@@ -147,7 +147,7 @@ def orphans(box, keeper_killed):
 def network_cut(box, random):
     """All connections end, again and again: the program waits, and finds its memory."""
     for program in ('mem_lazy_touch', 'mem_lazy_churn'):
-        run, dump, log = begin(box, program, wire=True)
+        run, dump, log = begin(box, program, '--page-timeout', '2', wire=True)
         open(run.box.path('go'), 'w').close()
         while box.ended(dump) is None:
             end = time.monotonic() + random.uniform(0.002, 0.1)
@@ -213,7 +213,10 @@ def both_stay_stopped(box, run, dump, log, copy, what):
     print(f'{what}: {run.wire.connections - before} connections since', flush=True)
     kill_helpers(box)
     for pid in [pid for pid in box.others() if pid != run.pid]:
-        os.kill(pid, signal.SIGKILL)
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
     run.wire.close()
     os.kill(run.pid, signal.SIGCONT)
     run.unharmed(what, compare=False)
