@@ -157,7 +157,7 @@ Result<void> run_daemon(const image::ImageDir& dir, const image::Checkpoint& che
   if (options.remote) {
     TRY(options.remote->connect_first());
     // Before a restore can reach us: it does not wait for us before its processes run.
-    if (options.remote->live) TRY(options.remote->first->commit(options.remote->page_timeout));
+    TRY(options.remote->commit());
     pager.set_remote(*options.remote);
   }
   std::map<pid_t, LazyTask> tasks;

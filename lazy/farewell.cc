@@ -22,6 +22,8 @@ constexpr auto kPatience = std::chrono::seconds(5);
 
 void send_signal(int pidfd, int signal) { (void)::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0); }
 
+bool is_final(int code) { return code == ECONNREFUSED || code == ECANCELED || code == EBUSY; }
+
 bool ended(int pidfd) {
   pollfd p = {.fd = pidfd, .events = POLLIN, .revents = 0};
   return ::poll(&p, 1, 0) > 0;
@@ -112,24 +114,36 @@ Result<void> end_processes(const HeldTree& tree) {
 
 void say_goodbye(const RemoteOptions& remote, const Fate& fate, const HeldTree& tree, pageserver::Client* open) {
   if (!remote.live && !remote.single) return;
-  if (fate.revoked) {
-    LOG_WARNING("pager: the source of the processes takes them back; they are killed here");
+  const bool gives_back = fate.revoked || (fate.never_let_go && remote.live);
+  if (gives_back) {
+    LOG_WARNING("pager: {}; they are killed here", fate.revoked ? "the source of the processes takes them back" : "the restore was killed before it let all processes run");
     if (const auto ended = end_processes(tree); !ended) {
       LOG_ERROR("pager: the source is not told that it may go on, as two copies could run: {}", ended.error().what);
       return;
     }
+  } else if (fate.never_let_go) {
+    LOG_ERROR("pager: the restore was killed before it let all processes run; the source is not told that all is done, and keeps its own");
+    return;
   } else if (fate.gave_up) {
     LOG_ERROR("pager: processes were killed here for lack of pages; the source is not told that all is done, and keeps its own");
     return;
   }
-  const auto say = [&](pageserver::Client& client) { return fate.revoked ? client.confirm_revoked(kPatience) : client.done(kPatience); };
-  const auto said = [&]() -> Result<void> {
+  const auto say = [&](pageserver::Client& client) { return gives_back ? client.confirm_revoked(kPatience) : client.done(kPatience); };
+  const auto tell = [&]() -> Result<void> {
     if (open) return say(*open);
     if (remote.single) return error(ENOTCONN, "its only connection is lost");
     auto client = TRY(pageserver::Client::start(TRY(remote.connect()), remote.client));
     TRY(client.wait_ready(kPatience));
     return say(client);
-  }();
+  };
+  // A network that is cut at this very moment must not cost the source a decision that only a person can take. But one that does not listen any
+  // more, or says no, will not come back.
+  const auto end = Clock::now() + remote.page_timeout;
+  auto said = tell();
+  for (; !said && !open && !remote.single && !is_final(said.error().code) && Clock::now() < end; said = tell()) {
+    const timespec pause = {.tv_sec = 0, .tv_nsec = 50'000'000};
+    (void)::nanosleep(&pause, nullptr);
+  }
   if (!said) LOG_WARNING("pager: the page server {} could not be told what became of the processes: {}", remote.name, said.error().what);
 }
 

@@ -22,6 +22,7 @@ struct HeldProcess {
 struct Fate {
   std::atomic<bool> revoked;  // the source takes its processes back
   std::atomic<bool> gave_up;  // we have killed processes because of pages that did not come
+  std::atomic<bool> never_let_go;  // the restore died before it let all of them run
 };
 
 // All restored processes, and where those are found that they fork, should they have to be ended.

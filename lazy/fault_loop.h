@@ -5,6 +5,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -75,6 +76,7 @@ class FaultLoop {
   pageserver::Client* only_connection();
   // Every process whose pid is known.
   void signal_processes(int signal);
+  std::string advice();
 
  private:
   struct Task {

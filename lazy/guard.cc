@@ -68,6 +68,16 @@ void tell_progress(SpaceTable& table, PagerCounters& counters) {
   set(counters.processes, processes);
 }
 
+// Whether the restore died before it let the processes run. Waits for its word, or its end, for so long (ms; -1: for ever).
+bool never_let_go(int pipe, int patience) {
+  if (pipe < 0) return false;
+  pollfd p = {.fd = pipe, .events = POLLIN, .revents = 0};
+  while (::poll(&p, 1, patience) < 0 && errno == EINTR) {
+  }
+  // The byte is never taken out, so that a successor sees it too.
+  return (p.revents & (POLLHUP | POLLIN)) == POLLHUP;
+}
+
 enum class Served { kAll, kGuardGone };
 
 // Serves until nothing is left to do, or until the guard is gone: then nothing is served any more, and all threads but this one have ended.
@@ -110,7 +120,7 @@ Result<Served> run_pager(const Memory& memory, SpaceTable& table, const GuardOpt
   const auto record_end = Clock::now() + options.loop.record_time;
   bool recording = loop.recording();
   tell_progress(table, counters);
-  while (guarded && !shared.fate.revoked && !loop.wait(kTick, guard.get())) {
+  while (guarded && !shared.fate.revoked && !never_let_go(options.let_go, 0) && !loop.wait(kTick, guard.get())) {
     tell_progress(table, counters);
     pollfd p = {.fd = guard.get(), .events = POLLIN, .revents = 0};
     guarded = ::poll(&p, 1, 0) == 0;
@@ -127,7 +137,8 @@ Result<Served> run_pager(const Memory& memory, SpaceTable& table, const GuardOpt
     return Served::kGuardGone;
   }
   tell_progress(table, counters);
-  set(counters.state, static_cast<uint64_t>(shared.fate.revoked || shared.fate.gave_up ? PagerState::kFailed : PagerState::kComplete));
+  if (!shared.fate.revoked) shared.fate.never_let_go = never_let_go(options.let_go, -1);
+  set(counters.state, static_cast<uint64_t>(shared.fate.revoked || shared.fate.gave_up || shared.fate.never_let_go ? PagerState::kFailed : PagerState::kComplete));
   LOG_INFO("pager: done, {} pages were put in", loop.server().copied());
   if (memory.remote != nullptr) say_goodbye(*memory.remote, shared.fate, options.tree, loop.only_connection());
   if (options.watch.ended) options.watch.ended();
@@ -180,6 +191,7 @@ void kill_processes(const Memory& memory, SpaceTable& table) {
   std::vector<int> keep = options.keep_fds;
   keep.push_back(shared.ready);
   keep.push_back(options.working_set_dir);
+  keep.push_back(options.let_go);
   for (const HeldProcess& process : options.tree.processes) keep.push_back(process.pidfd);
   if (options.tree.reaper) keep.push_back(options.tree.reaper->pidfd);
   if (memory.remote != nullptr && memory.remote->first) keep.push_back(memory.remote->first->fd());

@@ -20,6 +20,9 @@ struct GuardOptions {
   std::function<Result<void>(FaultLoop&)> feed;
   Watch watch;
   HeldTree tree;
+  // The end of a pipe. A byte in it says that the processes were let go, its end without one that the restore died before: then they have not
+  // run, or not all of them. -1: they run.
+  int let_go = -1;
   std::vector<int> keep_fds;                                   // everything else is closed, but what the table needs
 };
 

@@ -333,6 +333,7 @@ Result<pid_t> Pager::detach(const DetachOptions& options) {
     for (const pid_t process : options.processes) guard.tree.processes.push_back(TRY(hold(process)));
     if (options.reaper) guard.tree.reaper = TRY(hold(*options.reaper));
     guard.tree.contained = options.contained;
+    guard.let_go = options.let_go;
   }
   for (const PagesFile& file : state_->memory.files) guard.keep_fds.push_back(file.fd());
   for (const auto& [pid, named] : state_->named) {

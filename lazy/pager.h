@@ -40,6 +40,7 @@ struct DetachOptions {
   std::vector<pid_t> processes;
   bool contained = false;
   std::optional<pid_t> reaper;
+  int let_go = -1;  // as GuardOptions has it; stays the caller's
   std::vector<int> keep_fds;  // of the log, for example. All other descriptors are closed; 0, 1 and 2 become /dev/null if not kept
 };
 

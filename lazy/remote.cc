@@ -39,6 +39,14 @@ Result<void> RemoteOptions::connect_first() {
   return {};
 }
 
+Result<void> RemoteOptions::commit() {
+  if (!live) return {};
+  const auto taken = first->commit(page_timeout);
+  if (taken) return {};
+  return error(taken.error().code, "the source {} has not said that the processes may run here: {}. They are given up here; should those there be stopped now, they may go on: kill -CONT",
+               name, taken.error().what);
+}
+
 RemotePort::RemotePort(const RemoteOptions& options, std::unique_ptr<pageserver::Client> open, Pace& pace, const Memory& memory, FaultServer& server, Hooks hooks,
                        int epoll, std::atomic<int>& slot)
     : options_(options),

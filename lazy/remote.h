@@ -35,6 +35,8 @@ struct RemoteOptions {
 
   // Makes the first connection, and learns who is there. Errors: those of the connection, ENOENT if there is no such checkpoint.
   Result<void> connect_first();
+  // Asks a live source for the right to let the processes run here. After an error nobody knows who has it, and they must not run.
+  Result<void> commit();
   // The pager, a process of its own, has `first` now: our descriptor is closed, so that the server sees when the pager's is.
   void hand_over() { first.reset(); }
 };

@@ -111,7 +111,8 @@ void FaultLoop::page_loss(bool lost) {
     return signal_processes(SIGCONT);
   }
   const bool kill = memory_.remote->on_loss == OnPageLoss::kKill;
-  LOG_ERROR("pager: the processes are {} (--on-page-loss={})", kill ? "killed" : "stopped until pages come again; kill -KILL ends them", kill ? "kill" : "stop");
+  if (kill) LOG_ERROR("pager: the processes are killed (--on-page-loss=kill)");
+  else LOG_ERROR("pager: the processes are stopped until pages come again (--on-page-loss=stop). {}", advice());
   if (kill) options_.fate->gave_up = true;
   signal_processes(kill ? SIGKILL : SIGSTOP);
   if (!kill) return;
@@ -121,6 +122,16 @@ void FaultLoop::page_loss(bool lost) {
     version = table_.version();
     for (Space* space : table_.spaces()) server_.poison(*space, 0, UINT64_MAX - kPageSize);
   } while (version != table_.version());
+}
+
+// What to do with processes that were stopped for pages that may never come.
+std::string FaultLoop::advice() {
+  std::string pids;
+  for (Space* space : table_.spaces())
+    if (space->pid() > 0) pids += fmt::format(" {}", space->pid());
+  if (!memory_.remote->live) return fmt::format("Should the page server not come back, end them: kill -KILL{}", pids);
+  return fmt::format("Should their source {} not come back, end them: kill -KILL{}; the processes that were left stopped there may go on then: kill -CONT",
+                     memory_.remote->name, pids);
 }
 
 void FaultLoop::signal_processes(int signal) {

@@ -152,7 +152,12 @@ Result<int> work(Context& context, const StopRequest& stop) {
 }
 
 Result<int> run_dump(Context& context) {
-  return behind_front([&](const StopRequest& stop) { return work(context, stop); });
+  const Options& o = context.options;
+  const pid_t front = ::getpid();
+  auto done = behind_front([&](const StopRequest& stop) { return work(context, stop); });
+  if (done || !o.lazy_pages || ::getpid() != front || done.error().code != ECHILD) return done;
+  return error(ECHILD, "{}. The processes run on as before, unless a restore had taken them over: then they are stopped, as a copy of the program may run elsewhere. "
+               "If it does, end them: kill -KILL {}. Only if it surely does not, let them go on: kill -CONT {} (and each of its children)", done.error().what, o.tree, o.tree);
 }
 
 }  // namespace

@@ -82,7 +82,8 @@ Result<void> Handover::done(uint64_t client) {
 
 void Handover::revoked(uint64_t client) {
   const std::lock_guard lock(mutex_);
-  if (stage_ != Stage::kRevoking || client_ != client) return;
+  // Unasked, the client gives back what it has taken over and does not run.
+  if ((stage_ != Stage::kRevoking && stage_ != Stage::kCommitted) || client_ != client) return;
   stage_ = Stage::kKept;
   wake();
 }
@@ -139,7 +140,10 @@ Handover::Stage Handover::wait(int stop, std::string& why) {
       const std::lock_guard lock(mutex_);
       const auto until = deadline();
       if (!is_over() && until && *until <= Clock::now()) out_of_time(why);
-      if (is_over()) return stage_;
+      if (is_over()) {
+        if (stage_ == Stage::kKept && why.empty()) why = "the client has given the processes back";
+        return stage_;
+      }
       if (until) timeout = milliseconds_until(*until);
     }
     pollfd either[] = {{changed_.get(), POLLIN, 0}, {stop, POLLIN, 0}};

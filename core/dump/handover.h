@@ -20,6 +20,7 @@ namespace faultline::dump {
 //
 //   open ──COMMIT──> committed ──DONE──> gone              the client's copy runs, the program here is of no use
 //     │                  │──SIGTERM──> revoking ──REVOKED──> kept
+//     │                  ├──REVOKED──> kept
 //     │                  └──client lost──────┴──no answer──> unknown
 //     └──SIGTERM, client lost──> kept
 class Handover {

@@ -131,6 +131,21 @@ TEST_CASE("a signal keeps the program before COMMIT, and asks for it after") {
   CHECK(done.wait(Signals(1).fd()) == Stage::kGone);
 }
 
+TEST_CASE("a client may give back unasked what it has taken over") {
+  Fixture f;
+  CHECK(f.handover->opened(7));
+  f.handover->revoked(7);  // nothing was given yet
+  CHECK(f.handover->stage() == Stage::kOpen);
+  CHECK(f.handover->commit(7));
+  f.handover->revoked(8);
+  CHECK(f.handover->stage() == Stage::kCommitted);
+  f.handover->revoked(7);
+  CHECK(f.wait() == Stage::kKept);
+  CHECK(f.why.find("given the processes back") != f.why.npos);
+  CHECK(f.handover->done(7).error().code == ECANCELED);
+  CHECK(f.ended == 0);
+}
+
 TEST_CASE("the same signal to both of our processes is one") {
   Fixture f;
   f.on_revoke = [&] { f.handover->revoked(7); };

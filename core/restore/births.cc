@@ -159,6 +159,10 @@ void Births::kill_all() const {
   if (!shared_) return;
   for (size_t i = 0; i < plan_.births.size(); ++i)
     if (shared_->created[i]) ::kill(plan_.births[i].pid, SIGKILL);
+}
+
+void Births::reap_all() const {
+  if (!shared_) return;
   // Those whose parents died meanwhile have come to us, if we are their subreaper.
   for (size_t i = 0; i < plan_.births.size(); ++i)
     if (shared_->created[i]) while (::waitpid(plan_.births[i].pid, nullptr, __WALL) < 0 && errno == EINTR) {}

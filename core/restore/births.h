@@ -28,8 +28,10 @@ class Births {
   Result<void> prepare();
   // Errors: ECHILD naming a process that has ended although it should live on. Not for births inside another pid namespace.
   Result<void> alive() const;
-  // Ends all that were made so far, and waits for them.
+  // Ends all that were made so far.
   void kill_all() const;
+  // Waits for them. Those that are traced must have been waited for by their tracer before.
+  void reap_all() const;
 
  private:
   struct Shared {  // in the region

@@ -18,6 +18,14 @@ bool any_remote(const image::Pagemap& map) {
 
 }  // namespace
 
+uint64_t early_pages(const image::Checkpoint& checkpoint, bool lazy) {
+  uint64_t pages = 0;
+  for (const image::Task& task : checkpoint.tasks)
+    for (const image::PagemapEntry& entry : task.pagemap.entries)
+      if ((*entry.flags & image::kPagePresent) && !(lazy && (*entry.flags & image::kPageLazy))) pages += *entry.nr_pages;
+  return pages;
+}
+
 bool any_remote(const image::Checkpoint& checkpoint, bool shared_only) {
   return std::ranges::any_of(checkpoint.shared, [](const auto& object) { return any_remote(object.second); }) ||
          (!shared_only && std::ranges::any_of(checkpoint.tasks, [](const image::Task& task) { return !task.dead() && any_remote(task.pagemap); }));

@@ -67,8 +67,11 @@ Result<void> PidNamespace::alive() const {
 }
 
 void PidNamespace::kill() const {
+  if (first_ > 0) ::kill(first_, SIGKILL);
+}
+
+void PidNamespace::reap() const {
   if (first_ <= 0) return;
-  ::kill(first_, SIGKILL);
   while (::waitpid(first_, nullptr, __WALL) < 0 && errno == EINTR) {}
 }
 

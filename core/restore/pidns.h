@@ -18,7 +18,10 @@ class PidNamespace {
   pid_t outer(pid_t inner) const;
   // Errors: ECHILD if the first process inside has ended, and with it all the others.
   Result<void> alive() const;
+  // Ends all processes inside.
   void kill() const;
+  // Waits for the end of the namespace. Those that are traced must have been waited for by their tracer before.
+  void reap() const;
   // The process outside that ends with the tree.
   pid_t first() const { return first_; }
 

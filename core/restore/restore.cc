@@ -51,15 +51,6 @@ struct Making {
   bool forwarded = false;  // to a lazy-pages daemon
 };
 
-// Private pages that are in place when the processes begin to run.
-uint64_t early_pages(const image::Checkpoint& checkpoint, bool lazy) {
-  uint64_t pages = 0;
-  for (const image::Task& task : checkpoint.tasks)
-    for (const image::PagemapEntry& entry : task.pagemap.entries)
-      if ((*entry.flags & image::kPagePresent) && !(lazy && (*entry.flags & image::kPageLazy))) pages += *entry.nr_pages;
-  return pages;
-}
-
 class Coordinator {
  public:
   Coordinator(const image::ImageDir& dir, const Settings& settings, const Hooks& hooks, Plan& plan) : dir_(dir), settings_(settings), hooks_(hooks), plan_(plan) {}
@@ -67,7 +58,9 @@ class Coordinator {
     if (births_ && !succeeded_) {
       if (namespace_) namespace_->kill();
       else births_->kill_all();
-      if (takeover_) takeover_->forget();
+      if (takeover_) takeover_->bury();
+      if (namespace_) namespace_->reap();
+      else births_->reap_all();
     }
   }
 
@@ -271,10 +264,13 @@ class Coordinator {
     LOG_DEBUG("restore: final registers are set");
     if (hooks_.post_restore) TRY(hooks_.post_restore(restored.root));
     // From here on ours is the copy that runs.
-    if (remote_ && remote_->live && !daemon_) TRY(remote_->first->commit(remote_->page_timeout));
-    if (daemon_) TRY(daemon_->finish());
-    else if (settings_.lazy) restored.pager = TRY(start_pager(pager));
+    if (remote_ && !daemon_) TRY(remote_->commit());
+    if (settings_.lazy && !daemon_) restored.pager = TRY(start_pager(pager));
     LOG_DEBUG("restore: page faults are served");
+    TRY(takeover_->outlive_us());
+    // Not before: were we killed in between, the pager would take the end of processes that have never run for the end of the program.
+    if (daemon_) TRY(daemon_->finish());
+    if (let_go_) TRY(write_all(let_go_.get(), "", 1, "the pipe to the pager"));
     succeeded_ = true;
     TRY(takeover_->release(settings_.leave_stopped));
     LOG_INFO("restore: pid {} runs", restored.root);
@@ -318,13 +314,6 @@ class Coordinator {
     return pages.finish();
   }
 
-  // A daemon serves already. Pages that nobody can read have nothing to wait for.
-  static void wait_for_page(pid_t pid, Vaddr page) {
-    std::byte byte;
-    const iovec here = {&byte, 1}, there = {reinterpret_cast<void*>(page), 1};
-    (void)::process_vm_readv(pid, &here, 1, &there, 1, 0);
-  }
-
   Result<void> hand_to_pager(lazy::Pager& pager) {
     std::map<uint32_t, uint32_t> objects;  // shmid → index
     for (const uint32_t shmid : shared_->late_objects()) objects[shmid] = TRY(pager.add_shared_memory(dir_, shmid));
@@ -356,6 +345,13 @@ class Coordinator {
     if (namespace_) options.processes = {namespace_->first()}, options.contained = true;
     else for (const Making& making : making_) options.processes.push_back(making.task->pid());
     if (settings_.stays && !settings_.sibling) options.reaper = ::getpid();
+    UniqueFd told;
+    if (remote_ && (remote_->live || remote_->single)) {
+      int ends[2];
+      if (::pipe2(ends, O_CLOEXEC) < 0) return sys_error("a pipe to the pager");
+      told.reset(ends[0]), let_go_.reset(ends[1]);
+      options.let_go = told.get();
+    }
     const pid_t guard = TRY(pager.detach(options));
     if (remote_) remote_->hand_over();
     return std::optional<pid_t>(guard);
@@ -378,6 +374,7 @@ class Coordinator {
   std::optional<Births> births_;
   std::optional<PidNamespace> namespace_;
   std::optional<Takeover> takeover_;
+  UniqueFd let_go_;  // to the pager of what may be a live source: it is told through it that the processes run
   bool any_lazy_ = false;
   Clock::time_point looked_ = Clock::now();  // for processes that died
   bool succeeded_ = false;

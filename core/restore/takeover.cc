@@ -4,7 +4,9 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
+#include <ranges>
 
 #include "arch/registers.h"
 
@@ -90,12 +92,15 @@ Result<void> Takeover::set_final(Process& process, size_t thread) {
   return tracee.block_signals(thread == 0 ? core.tc->blk_sigset : core.thread_core->blk_sigset.value_or(0));
 }
 
-Result<void> Takeover::release(bool stop) {
-  const auto stopped = [&](const Process& process) { return stop || process.parked->task->core.tc->task_state == image::kTaskStopped; };
-  // What lives now outlives us: if we are killed from here on, the kernel lets all of them run, in their final state.
+Result<void> Takeover::outlive_us() {
   for (Process& process : processes_)
     for (sys::Tracee& thread : process.threads)
       if (auto done = thread.outlive_us(); !done && done.error().code != ESRCH) return done;
+  return {};
+}
+
+Result<void> Takeover::release(bool stop) {
+  const auto stopped = [&](const Process& process) { return stop || process.parked->task->core.tc->task_state == image::kTaskStopped; };
   // Those that stay stopped first, while nobody runs who could see them run.
   for (const bool want : {true, false})
     for (Process& process : processes_) {
@@ -109,9 +114,18 @@ Result<void> Takeover::release(bool stop) {
   return {};
 }
 
-void Takeover::forget() {
+void Takeover::bury() {
   for (Process& process : processes_)
-    for (sys::Tracee& thread : process.threads) thread.forget();
+    // The leader last: its end can be seen only when there are no other threads any more.
+    for (sys::Tracee& thread : std::views::reverse(process.threads)) {
+      if (thread.tid() == 0) continue;  // let go before
+      int status = 0;
+      pid_t got;
+      // A stop that nobody has asked for may still be told before.
+      do got = ::waitpid(thread.tid(), &status, __WALL);
+      while (got < 0 ? errno == EINTR : WIFSTOPPED(status));
+      thread.forget();
+    }
 }
 
 }  // namespace faultline::restore

@@ -29,10 +29,12 @@ class Takeover {
 
   // Stops all threads and puts them into their final state. After an error the processes must be ended.
   Result<void> prepare(const std::vector<Parked>& processes);
+  // From here on they outlive us: if we are killed, the kernel lets all of them run. Before, it kills them. Call before release().
+  Result<void> outlive_us();
   // Lets them run. `stop`: all of them stay stopped, as after SIGSTOP; else only those that were.
   Result<void> release(bool stop);
-  // Forgets all threads, which have been killed.
-  void forget();
+  // Waits for the end of all threads, which have been killed: as long as their tracer has not seen it, nobody else does.
+  void bury();
 
  private:
   struct Process {

@@ -1,11 +1,13 @@
-# about: a migration in which the source takes its program back, or the source or the destination is killed: one copy that can run, or none, never two
+# about: a migration in which the source takes its program back, the source or the destination is killed, or the network is cut or silent: one copy that can run, or none, never two
 # modes: check
-# timeout: 120
+# timeout: 180
 import os
 import signal
+import time
 
 from box import Failed
-from drive import Run, fresh, helpers, name_of, state_of
+from drive import Run, fresh, helpers, name_of, pick_seed, state_of
+from proxy import Proxy
 
 
 def processes_of(box, word):
@@ -26,12 +28,17 @@ def offer(box, program):
         return run, dump, dump_log, f.read(), target
 
 
-def begin(box, program, *more):
-    """Dumps lazily and restores into a pid namespace beside it; most of the memory is still with the source: (run, pid of the dump, its log)."""
+def begin(box, program, *more, wire=False):
+    """Dumps lazily and restores into a pid namespace beside it; most of the memory is still with the source: (run, pid of the dump, its log).
+    `wire`: there is a network between them, run.wire."""
     run, dump, dump_log, port, target = offer(box, program)
+    if wire:
+        run.wire = Proxy(int(port))
+        port = str(run.wire.port)
     outcome = box.faultline('restore', '-d', '--new-pidns', '--lazy-pages', '--prefetch', 'none', '--page-server', '--port', port, *more, images=target)
     if outcome[0] != 0:
         raise Failed(f'{program}: the restore ended with {outcome[0]}: {box.first_error(outcome[1])}; the dump: {box.first_error(dump_log)}')
+    run.restore_log = outcome[1]
     return run, dump, dump_log
 
 
@@ -68,6 +75,13 @@ def kill_helpers(box):
         except ProcessLookupError:
             pass
     return found
+
+
+def told(box, log, *words):
+    """One line of the log, an error, has all of these words."""
+    lines = [line for line in box.all_lines(log) if 'Error' in line]
+    if not any(all(word in line for word in words) for line in lines):
+        raise Failed(f'no error tells {words}, but: {lines}')
 
 
 def end_all(box, run, what):
@@ -130,7 +144,89 @@ def orphans(box, keeper_killed):
     box.expect_empty(what)
 
 
+def network_cut(box, random):
+    """All connections end, again and again: the program waits, and finds its memory."""
+    for program in ('mem_lazy_touch', 'mem_lazy_churn'):
+        run, dump, log = begin(box, program, '--page-timeout', '2', wire=True)
+        open(run.box.path('go'), 'w').close()
+        while box.ended(dump) is None:
+            end = time.monotonic() + random.uniform(0.002, 0.1)
+            while time.monotonic() < end and box.ended(dump) is None:
+                box.pause('a moment to cut', 0.001)
+            run.wire.cut()
+        goes_on_there(box, run, dump, log, f'{program}, network cut')
+
+
+def goes_on_there(box, run, dump, log, what):
+    if os.waitstatus_to_exitcode(box.wait(dump, f'{what}: the end of the dump')) != 0:
+        raise Failed(f'{what}: the dump: {box.first_error(log)}; the restore: {box.first_error(run.restore_log)}')
+    if run.pid in box.others():
+        raise Failed(f'{what}: the original is still there')
+    box.until(lambda: not box.others(), f'{what}: the end of the copy')
+    with open(run.subject.log, encoding='utf-8', errors='replace') as f:
+        if 'FAIL' in (said := f.read()):
+            raise Failed(f'{what}: {said.strip()[-300:]}')
+    run.wire.close()
+    run.done()
+
+
+def silent_and_stopped(box, what):
+    """Nothing passes any more, for longer than a page is waited for: the copy is stopped, the original frozen as it was."""
+    run, dump, log = begin(box, 'mem_lazy_touch', '--page-timeout', '1', wire=True)
+    run.wire.silent = True
+    open(run.box.path('go'), 'w').close()
+    box.until(lambda: len(copies(box, run)) == 2 and all(state_of(pid) in 'Tt' for pid in copies(box, run)), f'{what}: both copies to stand')
+    told(box, run.restore_log, 'stopped until pages come again')
+    return run, dump, log
+
+
+def network_silent(box):
+    what = 'silence that ends'
+    run, dump, log = silent_and_stopped(box, what)
+    run.wire.silent = False
+    goes_on_there(box, run, dump, log, what)
+
+    # The source wants its program back, and nobody answers: a copy may run for all it knows. That there was none is for somebody to say who can see both.
+    what = 'taken back in silence'
+    run, dump, log = silent_and_stopped(box, what)
+    [copy] = [pid for pid in copies(box, run) if pid != run.pid]
+    os.kill(dump, signal.SIGTERM)
+    both_stay_stopped(box, run, dump, log, copy, what)
+
+    what = 'cut for good'
+    run, dump, log = silent_and_stopped(box, what)
+    [copy] = [pid for pid in copies(box, run) if pid != run.pid]
+    run.wire.accepted = lambda: False
+    run.wire.silent = False
+    run.wire.cut()
+    both_stay_stopped(box, run, dump, log, copy, what)
+
+
+def both_stay_stopped(box, run, dump, log, copy, what):
+    if os.waitstatus_to_exitcode(box.wait(dump, f'{what}: the dump to give up')) == 0:
+        raise Failed(f'{what}: the dump succeeded')
+    told(box, log, f'kill -KILL {run.pid}.', f'kill -CONT {run.pid}')
+    # Also when they could hear from each other again.
+    before = run.wire.connections
+    run.wire.silent, run.wire.accepted = False, Proxy.accepted.__get__(run.wire)
+    box.until(lambda: state_of(run.pid) == state_of(copy) == 'T', f'{what}: both copies to be stopped')
+    print(f'{what}: {run.wire.connections - before} connections since', flush=True)
+    kill_helpers(box)
+    for pid in [pid for pid in box.others() if pid != run.pid]:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    run.wire.close()
+    os.kill(run.pid, signal.SIGCONT)
+    run.unharmed(what, compare=False)
+    box.expect_empty(what)
+
+
 def check(box):
+    network_cut(box, pick_seed())
+    network_silent(box)
+
     # The source is told to end: the copy elsewhere dies first, and then the original goes on, unharmed.
     for program in ('mem_lazy_touch', 'tree_depth'):
         run, dump, log = begin(box, program)
@@ -151,7 +247,18 @@ def check(box):
             pass
     open(run.box.path('go'), 'w').close()
     box.until(lambda: len(copies(box, run)) == 2 and all(state_of(pid) in ('T', 't') for pid in copies(box, run)), 'both copies to be stopped')
+    # Somebody has to decide now, and both sides say how.
+    [copy] = [pid for pid in copies(box, run) if pid != run.pid]
+    told(box, run.restore_log, 'stopped until pages come again', f'kill -KILL {copy};', 'kill -CONT')
     end_all(box, run, 'after the source was killed')
+
+    # Only the worker: its front says what the original is waiting for.
+    run, dump, log = begin(box, 'mem_lazy_touch', '--page-timeout', '1')
+    os.kill(next(pid for pid in processes_of(box, 'dump') if pid != dump), signal.SIGKILL)
+    if os.waitstatus_to_exitcode(box.wait(dump, 'the dump to give up')) == 0:
+        raise Failed('the dump succeeded although its worker was killed')
+    told(box, log, f'kill -KILL {run.pid}.', f'kill -CONT {run.pid} ')
+    end_all(box, run, "after the source's worker was killed")
 
     # The destination is killed, all of it: the original stays stopped, and the dump says how to go on.
     run, dump, log = begin(box, 'mem_lazy_touch')
@@ -166,8 +273,7 @@ def check(box):
     if status == 0:
         raise Failed('the dump succeeded although its destination was killed')
     box.until(lambda: state_of(run.pid) == 'T', 'the original to be stopped after its destination was killed')
-    if not any('CONT' in line for line in box.all_lines(log)):
-        raise Failed(f'the dump does not say how to go on: {box.first_error(log)}')
+    told(box, log, f'kill -KILL {run.pid}.', f'kill -CONT {run.pid}')
     os.kill(run.pid, signal.SIGCONT)
     run.unharmed('continued by hand', compare=False)
     box.expect_empty('at the end')

@@ -5,7 +5,7 @@ import json
 import os
 
 from box import Failed
-from drive import Run, let_go, name_of, printed, resume, script_of, sigkill, stats_of
+from drive import Run, let_go, name_of, printed, refused, resume, script_of, sigkill, stats_of
 from witness import stat_of
 
 
@@ -102,6 +102,14 @@ def scripts(box):
     if lines != ['pre-restore'] + [f'{action} {run.pid}' for action in ('post-restore', 'network-unlock', 'pre-resume', 'post-resume')]:
         raise Failed(f'the script was told {lines}')
     run.unharmed('restored with a script')
+
+    # One that says no at the last moment: all processes are there and traced, and none may be left.
+    run = dumped(box, 'threads_16')
+    script = script_of(run.box, '[ "$CRTOOLS_SCRIPT_ACTION" != post-restore ]')
+    for more in ((), ('--new-pidns',)):
+        refused(box, 'a restore with a script that fails', box.restore('--action-script', script, *more), 'post-restore')
+        box.expect_empty('after a script that failed')
+    run.done()
 
 
 def prefetch(box):
