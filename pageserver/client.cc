@@ -242,6 +242,7 @@ Result<std::string> Client::list_files(Timeout timeout) {
   TRY(need_own_protocol("list images"));
   std::string text;
   TRY(call(FrameType::kFiles, {}, timeout, [&](std::span<const std::byte> bytes) -> Result<void> {
+    if (!text.empty()) return error(EPROTO, "the page server's list of images is more than one message");
     text.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     return {};
   }));

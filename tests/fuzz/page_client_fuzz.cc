@@ -98,7 +98,7 @@ void receive(std::string bytes, size_t step, size_t pause, Call call) {
   if (!client->wait_ready(patience)) return;
   if (call == Call::kFiles) {
     const auto list = client->list_files(patience);
-    require(!list || list->size() <= most, "a list that is longer than what came");
+    require(!list || list->size() <= std::min(most, kMaxPayload), "a list that is longer than what came");
     if (list) (void)parse_listing(*list);
   }
   size_t got = 0;

@@ -1,4 +1,4 @@
-// fuzz-sources: core/base/*.cc core/image/*.cc pageserver/session*.cc pageserver/chunk.cc pageserver/protocol.cc pageserver/compression.cc pageserver/listing.cc pageserver/page_source.cc pageserver/receiver.cc pageserver/stored_source.cc pageserver/stream.cc
+// fuzz-sources: core/base/*.cc core/image/*.cc pageserver/session*.cc pageserver/chunk.cc pageserver/protocol.cc pageserver/compression.cc pageserver/listing.cc pageserver/page_source.cc pageserver/receiver.cc pageserver/stored_source.cc pageserver/stream.cc core/sys/file_limit.cc
 // fuzz-seeds: none
 //
 // Any bytes as what a page server is sent. The first byte says how they are taken: as the bytes of a connection; as messages of Faultline's
