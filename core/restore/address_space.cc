@@ -99,6 +99,14 @@ bool SpaceBuilder::stored_in(const image::VmaEntry& vma) const {
   return !runs.empty() && runs.front().start < vma.end;
 }
 
+bool SpaceBuilder::never_comes(Vaddr page) const {
+  const auto runs = stored_from(page);
+  if (!runs.empty() && runs.front().start <= page) return false;
+  return std::ranges::any_of(task_.mm->vmas, [&](const image::VmaEntry& vma) {
+    return vma.start <= page && page < vma.end && is_private(vma) && stored_in(vma) && may_be_lazy(vma);
+  });
+}
+
 Result<void> SpaceBuilder::check() const {
   const image::MmEntry& mm = *task_.mm;
   for (const image::PagemapEntry& entry : task_.pagemap.entries)
@@ -116,6 +124,15 @@ Result<void> SpaceBuilder::check() const {
     if (vma.end > kUserEnd && !(vma.status & image::kVmaVsyscall)) return error(ENOTSUP, "pid {}: the area {:x}-{:x} is above 47-bit addresses", task_.pid(), vma.start, vma.end);
     const bool file = vma.status & (image::kVmaFilePrivate | image::kVmaFileShared);
     if (file && vma.shmid > UINT32_MAX) return error(EBADMSG, "pid {}: the area {:x}-{:x} has no valid file", task_.pid(), vma.start, vma.end);
+  }
+  // What rseq(2) is told of, the kernel has written, and writes again before anybody serves faults.
+  std::vector<const image::CoreEntry*> threads = {&task_.core};
+  for (const image::CoreEntry& core : task_.threads) threads.push_back(&core);
+  for (const image::CoreEntry* core : threads) {
+    if (!core->thread_core->rseq_entry) continue;
+    const image::RseqEntry& rseq = *core->thread_core->rseq_entry;
+    for (Vaddr page = page_down(rseq.rseq_abi_pointer); page < rseq.rseq_abi_pointer + rseq.rseq_abi_size; page += kPageSize)
+      if (never_comes(page)) return error(EBADMSG, "pagemap-{}.img has no page at {:x}, which the kernel has written (rseq)", task_.pid(), page);
   }
   // The program has addresses inside the vDSO in its memory, so that it must be the same one.
   const auto [vdso, vvar] = std::pair(find_kind(mm, image::kVmaVdso), find_kind(mm, image::kVmaVvar));

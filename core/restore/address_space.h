@@ -77,6 +77,8 @@ class SpaceBuilder {
   bool stored_in(const image::VmaEntry& vma) const;
   // The stored runs from the one on that ends behind `at`.
   std::span<const Stored> stored_from(Vaddr at) const;
+  // In memory that comes late, but not stored: whoever touches it waits until faults are served.
+  bool never_comes(Vaddr page) const;
 
   const image::Task& task_;
   const SpaceContext& context_;

@@ -48,6 +48,8 @@ def damages(random, name, size):
     found = [('missing', 0), ('cut', 0), ('cut', 3), ('cut', size // 2), ('cut', max(size - 1, 0))]
     if name.startswith('pages-'):
         return [(kind, at // 4096 * 4096 if kind == 'cut' and at > 3 else at) for kind, at in found]
+    if name.startswith('pagemap-'):  # small, and each bit may send a page to where the kernel does not find it
+        return found + [('flipped', at) for at in range(size)]
     flips = {0, 5, 8, 9} | {random.randrange(size) for _ in range(60 if soak() else 6) if size}
     return found + [('flipped', at) for at in sorted(flips) if at < size]
 
