@@ -8,23 +8,16 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 
 #include "core/image/image_dir.h"
 #include "core/image/json.h"
+#include "tests/fuzz/require.h"
 
 using namespace faultline;
 using namespace faultline::image;
 
 namespace {
-
-void require(bool condition, const char* what) {
-  if (condition) return;
-  std::fprintf(stderr, "fuzz: %s\n", what);
-  std::abort();
-}
 
 // Whether all entries from here on parse; each that does must survive the way to the wire and back.
 template <typename Message>

@@ -5,25 +5,18 @@
 // protocol, or messages of Faultline's, to which the harness adds the heads and checks that no mutation would find; or as a list of images.
 // Beyond "no crash": of CRIU's pages only those are told that were asked for, as many bytes as they say, and little memory is needed.
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <string>
 
 #include "pageserver/client.h"
 #include "pageserver/compression.h"
 #include "pageserver/listing.h"
+#include "tests/fuzz/require.h"
 
 using namespace faultline;
 using namespace faultline::pageserver;
 
 namespace {
-
-void require(bool condition, const char* what) {
-  if (condition) return;
-  std::fprintf(stderr, "fuzz: %s\n", what);
-  std::abort();
-}
 
 // Gives the input, `step` bytes at a time, then its end. Before the byte `pause` it waits once, so that what follows answers a later request.
 class Input final : public Stream {

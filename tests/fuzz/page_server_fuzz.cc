@@ -7,25 +7,18 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <string>
 
 #include "pageserver/receiver.h"
 #include "pageserver/session.h"
+#include "tests/fuzz/require.h"
 
 using namespace faultline;
 using namespace faultline::pageserver;
 
 namespace {
-
-void require(bool condition, const char* what) {
-  if (condition) return;
-  std::fprintf(stderr, "fuzz: %s\n", what);
-  std::abort();
-}
 
 // Has the pages below 1 MiB of every object, a few of them only by copy().
 class Source final : public PageSource {
