@@ -5,7 +5,7 @@ import os
 
 from box import Failed
 from certificates import Authority
-from drive import Run, end_remote, fresh, refused
+from drive import Run, end_moved, end_remote, fresh, refused
 from proxy import Proxy
 
 
@@ -55,11 +55,4 @@ def check(box):
     to = ('--lazy-pages', '--page-server', '--address', '127.0.0.1', '--port', port)
     refused(box, 'a client that the dump does not list', box.faultline('restore', '--new-pidns', *to, *stranger, images=target), ('not', 'refuse', 'closed', 'alert'))
     restore, restore_log = box.faultline('restore', '--new-pidns', *to, *good, images=target, wait=False)
-    if os.waitstatus_to_exitcode(box.wait(dump, 'the dump that is done when all memory has moved')) != 0:
-        raise Failed(f'the dump: {box.first_error(log)}; the restore: {box.first_error(restore_log)}')
-    open(run.box.path('go'), 'w').close()
-    box.wait(restore, 'the program to end')
-    if not any('ended with exit code 0' in line for line in box.all_lines(restore_log)):
-        raise Failed(f'moved through TLS: {box.first_error(restore_log)}')
-    box.expect_empty('moved through TLS')
-    run.done()
+    end_moved(box, run, (dump, log), (restore, restore_log), 'moved through TLS')

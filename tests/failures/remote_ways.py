@@ -5,7 +5,7 @@ import os
 
 from box import Failed
 from certificates import Authority
-from drive import Run, fresh, refused
+from drive import Run, end_moved, fresh, refused
 
 
 def check(box):
@@ -73,11 +73,4 @@ def live(box, server_options, client_options):
     box.must(what, box.faultline('lazy-pages', '-d', '--page-server', '--address', '127.0.0.1', '--port', port, *client_options))
     # Its pids are those of the frozen program.
     restore, restore_log = box.faultline('restore', '--new-pidns', '--lazy-pages', wait=False)
-    if os.waitstatus_to_exitcode(box.wait(dump, 'the dump that is done when all memory has moved')) != 0:
-        raise Failed(f'{what}: the dump: {box.first_error(log)}; the restore: {box.first_error(restore_log)}')
-    open(run.box.path('go'), 'w').close()
-    box.wait(restore, 'the program to end')
-    if not any('ended with exit code 0' in line for line in box.all_lines(restore_log)):
-        raise Failed(f'{what}: {box.first_error(restore_log)}')
-    box.expect_empty(what)
-    run.done()
+    end_moved(box, run, (dump, log), (restore, restore_log), what)

@@ -225,6 +225,19 @@ def end_remote(box, run, server, proxy, what):
     run.done()
 
 
+def end_moved(box, run, dump, restore, what):
+    """A program that moves from a live source: the dump is done when all memory is there, and the program, told to go, finds it as it was.
+    `dump` and `restore`: (pid, log) of commands that go on."""
+    if os.waitstatus_to_exitcode(box.wait(dump[0], 'the dump that is done when all memory has moved')) != 0:
+        raise Failed(f'{what}: the dump: {box.first_error(dump[1])}; the restore: {box.first_error(restore[1])}')
+    open(run.box.path('go'), 'w').close()
+    box.wait(restore[0], 'the program to end')
+    if not any('ended with exit code 0' in line for line in box.all_lines(restore[1])):
+        raise Failed(f'{what}: {box.first_error(restore[1])}')
+    box.expect_empty(what)
+    run.done()
+
+
 def state_of(pid):
     """The letter that ps(1) shows; '' if the process is gone."""
     try:
