@@ -78,7 +78,7 @@ class ServedCheckpoint {
     check(pagemap.put(image::PagemapHead{.pages_id = 1}));
     check(pagemap.put(image::PagemapEntry{.vaddr = kBase, .flags = image::kPagePresent, .nr_pages = pages}));
     check(pagemap.close());
-    check(image::write_one(dir, "inventory.img", image::kInventory, image::InventoryEntry{.img_version = 2}));
+    check(image::write_one(dir, image::kInventoryFile, image::kInventory, image::InventoryEntry{.img_version = 2}));
     constexpr int kTold = 100;
     std::vector<std::string> words = {program_folder() + "/../core/cli/faultline", "page-server", "--lazy-pages", "-D", folder_, "--portfile", "port", "--status-fd",
                                       std::to_string(kTold)};

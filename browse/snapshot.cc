@@ -52,12 +52,12 @@ Snapshot::Snapshot(std::unique_ptr<Images> images) : images_(std::move(images)),
 Result<std::unique_ptr<Snapshot>> Snapshot::open(std::unique_ptr<Images> images) {
   std::unique_ptr<Snapshot> snapshot(new Snapshot(std::move(images)));
   const Images& all = snapshot->images();
-  const auto* inventory = all.file("inventory.img");
+  const auto* inventory = all.file(image::kInventoryFile);
   const bool any = inventory || all.file("pstree.img") || std::ranges::any_of(all.files(), [](const Images::File& f) { return number_in(f.name, "mm-").has_value(); });
   if (!any) return error(ENOENT, "{}: this is not a checkpoint: it has neither inventory.img nor pstree.img", snapshot->name());
   if (!inventory) snapshot->damage_.push_back("inventory.img is missing: the dump did not come to its end");
   auto read = [&]() -> Result<image::InventoryEntry> {
-    return image::read_one<image::InventoryEntry>(*TRY(snapshot->images().with("inventory.img")), "inventory.img", image::kInventory);
+    return image::read_one<image::InventoryEntry>(*TRY(snapshot->images().with(image::kInventoryFile)), image::kInventoryFile, image::kInventory);
   };
   if (inventory) {
     if (auto entry = read()) snapshot->inventory_ = std::move(*entry);

@@ -49,9 +49,9 @@ class Loader {
   }
 
   Result<void> inventory() {
-    if (!dir_.exists("inventory.img"))
+    if (!dir_.exists(kInventoryFile))
       return error(ENOENT, "{}: there is no inventory.img: this is not a checkpoint, or its dump did not come to its end", dir_.name());
-    c_.inventory = TRY(read_one<InventoryEntry>(dir_, "inventory.img", kInventory));
+    c_.inventory = TRY(read_one<InventoryEntry>(dir_, kInventoryFile, kInventory));
     if (c_.inventory.img_version != 1 && c_.inventory.img_version != 2)
       return bad("inventory.img: image version {} is not known (a pre-dump has version 0 and cannot be restored)", c_.inventory.img_version);
     v1_ = c_.inventory.img_version == 1;
