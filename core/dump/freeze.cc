@@ -257,7 +257,7 @@ Result<void> FrozenTree::add(pid_t pid, Clock::time_point deadline, const GoOn& 
   FrozenTask task;
   task.pid = pid;
   task.stat = TRY(sys::read_stat(pid));
-  if (task.stat.state == 'Z' || task.stat.state == 'X') {
+  if (task.stat.ended()) {
     if (TRY(sys::threads_of(pid)).size() > 1) return error(ENOTSUP, "pid {}: its first thread has ended while others run; this is not supported", pid);
     tasks_.push_back(std::move(task));
     return {};

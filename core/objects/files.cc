@@ -44,7 +44,7 @@ Result<pid_t> living_thread(pid_t pid) {
   for (pid_t tid : TRY(sys::threads_of(pid))) {
     if (tid == pid) {
       const auto stat = sys::read_stat(pid);
-      if (stat && (stat->state == 'Z' || stat->state == 'X')) continue;
+      if (stat && stat->ended()) continue;
     }
     return tid;
   }

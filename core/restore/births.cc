@@ -55,7 +55,7 @@ Result<void> Births::alive() const {
     const auto stat = sys::read_stat(birth.pid);
     // A parent that ignores SIGCHLD leaves no zombie.
     if (!stat && stat.error().code == ESRCH) return error(ECHILD, "pid {} died while it was restored", birth.pid);
-    if (!stat || (stat->state != 'Z' && stat->state != 'X')) continue;
+    if (!stat || !stat->ended()) continue;
     const int status = static_cast<int>(stat->exit_code);
     const bool signal = WIFSIGNALED(status);
     return error(ECHILD, "pid {} died while it was restored ({} {})", birth.pid, signal ? "signal" : "exit", signal ? WTERMSIG(status) : WEXITSTATUS(status));

@@ -24,6 +24,8 @@ struct Stat {
   int cpu;              // on which it ran last
   uint32_t exit_code;   // wait status of a zombie
   uint64_t start_code, end_code, start_stack, start_data, end_data, start_brk, arg_start, arg_end, env_start, env_end;
+
+  bool ended() const { return state == 'Z' || state == 'X'; }
 };
 Result<Stat> read_stat(pid_t pid);
 Result<Stat> read_stat(pid_t pid, pid_t tid);  // of a thread

@@ -17,7 +17,7 @@ namespace {
 
 bool has_ended(pid_t tid) {
   const auto stat = read_stat(tid);
-  return stat ? stat->state == 'Z' || stat->state == 'X' : stat.error().code == ESRCH;
+  return stat ? stat->ended() : stat.error().code == ESRCH;
 }
 
 }  // namespace
